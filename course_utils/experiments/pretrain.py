@@ -1,0 +1,67 @@
+"""The recipes behind the shipped checkpoints: `python -m course_utils pretrain METHOD DATASET`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import augment, checkpoints, datasets, encoders, evaluation, methods, training
+from ..settings import Course
+
+METHODS = ("supervised",)
+RECIPES = {  # epochs, batch size, lr, weight decay by (method, profile); chosen on the val split
+    ("supervised", "smoke"): dict(epochs=1, batch_size=128, lr=0.1, weight_decay=5e-4),
+    ("supervised", "laptop"): dict(epochs=40, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
+    ("supervised", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
+}
+
+
+def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
+    """The method with its encoder for this profile (laptop: resnet10, fast stem; gpu: ResNet-18, CIFAR stem)."""
+    encoder = encoders.resnet18("cifar") if profile == "gpu" else encoders.resnet10("fast")
+    size = data.images.shape[-1]
+    if method == "supervised":
+        views = nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
+        return methods.Supervised(encoder, len(data.classes), augment=views)
+    raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
+
+
+def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs: int | None = None,
+             minutes: float | None = None, folder: Path = checkpoints.OWN) -> Path:
+    """Train `method` on `dataset`'s train split (val and test stay out), evaluate the last epoch, save it with its card.
+
+    Resumes from data/runs/training/<method>-<dataset>-<seed>.pt where a run was cut off.
+    """
+    data = datasets.load(dataset, "train", limit=256 if course.profile == "smoke" else None)
+    recipe = dict(RECIPES[method, course.profile])
+    recipe["epochs"] = epochs or recipe["epochs"]
+    torch.manual_seed(seed)  # the encoder's first weights
+    model = build(method, data, course.profile).to(course.device)
+    name = f"{method}-{dataset}"
+    state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
+    history = training.fit(model, data, **recipe, seed=seed, checkpoint=state, max_minutes=minutes,
+                           on_epoch=lambda epoch, _: print(f"epoch {epoch} done", flush=True))
+    card = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile, "config": recipe,
+            "seed": seed, "epochs_run": len(history.rows), "minutes": round(history.minutes, 1),
+            "precision": str(course.precision).removeprefix("torch."),
+            "history": [{key: round(value, 5) for key, value in row.items()} for row in history.rows],
+            "metrics": measure(model.encoder, data, dataset, course)}
+    path = checkpoints.save(model, name, card, folder)
+    state.unlink(missing_ok=True)
+    return path
+
+
+def measure(encoder: nn.Module, bank: datasets.ImageSet, dataset: str, course: Course) -> dict:
+    """kNN and linear-probe accuracy on val and test, with a bank of at most 20,000 training images."""
+    bank = bank[datasets.limited_indices(bank.labels, min(20_000, len(bank)), seed=0)]
+    bank_z = evaluation.features(encoder, bank)
+    metrics = {"bank": len(bank), "knn": "k 20, temperature 0.07, cosine, encoder features"}
+    for split in ("val", "test"):
+        cases = datasets.load(dataset, split, limit=100 if course.profile == "smoke" else None)
+        z = evaluation.features(encoder, cases)
+        metrics |= {f"{split}_n": len(cases),
+                    f"{split}_knn": round(evaluation.knn_accuracy(bank_z, bank.labels, z, cases.labels), 4),
+                    f"{split}_linear": round(evaluation.linear_probe(bank_z, bank.labels, z, cases.labels).accuracy, 4)}
+    return metrics

@@ -1,0 +1,194 @@
+"""Figures of the course: one look, colours that survive colour blindness, alt text on every picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas
+
+# Okabe & Ito's palette, which stays apart under the common forms of colour blindness.
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+COLORS = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)
+STYLE = {"font.size": 12, "axes.titlesize": 13, "axes.spines.top": False, "axes.spines.right": False,
+         "axes.prop_cycle": mpl.cycler(color=COLORS), "figure.facecolor": "white", "legend.frameon": False,
+         "lines.linewidth": 2, "figure.constrained_layout.use": True}
+mpl.rcParams.update(STYLE)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure and close it; `alt` says in words what it shows, for those who cannot see it (required)."""
+    from IPython.display import Image, display
+
+    if not alt.strip():
+        raise ValueError("every figure needs alt text: one sentence that says what it shows")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144)  # drawn at 144 dpi, shown at 80: sharp on a projector
+    width = int(figure.get_figwidth() * 80)
+    plt.close(figure)
+    display(Image(data=buffer.getvalue(), format="png", width=width, alt=alt))
+
+
+def as_array(images: Tensor) -> np.ndarray:
+    """Images [N, C, H, W], uint8 or float in [0, 1], as float [N, H, W, 3] for matplotlib."""
+    images = images.detach().cpu()
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float().clamp(0, 1)
+    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+
+
+def montage(axis: Axes, images: Tensor, columns: int, *, gap: int | None = None,
+            frames: Sequence[str | None] | None = None) -> np.ndarray:
+    """Draw images [N, C, H, W] as a grid on one axes (forty axes would be slow); frames: a colour or None for each.
+
+    Returns the centre of each image in the axes' coordinates, [N, 2] as x, y.
+    """
+    pictures = as_array(images)
+    n, height, width, _ = pictures.shape
+    gap = max(2, height // 10) if gap is None else gap
+    rows = -(-n // columns)
+    canvas = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), dtype=np.float32)
+    centres = np.zeros((n, 2))
+    for i, picture in enumerate(pictures):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top:top + height, left:left + width] = picture
+        centres[i] = left + width / 2 - 0.5, top + height / 2 - 0.5
+        if frames is not None and frames[i]:
+            axis.add_patch(plt.Rectangle((left - 1, top - 1), width + 1, height + 1, fill=False, lw=3, ec=frames[i]))
+    axis.imshow(canvas, interpolation="nearest")
+    axis.axis("off")
+    return centres
+
+
+def image_row(images: Tensor, titles: Sequence[str] | None = None, *, columns: int | None = None, size: float = 1.4) -> Figure:
+    """A row (or grid) of images, each `size` inches, with a title above each."""
+    columns = columns or len(images)
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, figsize=(size * columns, (size + (0.35 if titles else 0)) * rows))
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, picture in enumerate(as_array(images)):
+        axes.flat[i].imshow(picture, interpolation="nearest")
+        if titles is not None:
+            axes.flat[i].set_title(titles[i], fontsize=11)
+    return figure
+
+
+def neighbor_grid(queries, bank, index: Tensor, *, title: str, axis: Axes | None = None, legend: bool = True) -> Figure:
+    """Each query of an ImageSet with its nearest neighbours in another: index int64 [N, k] into `bank`.
+
+    The query stands left; neighbours of the query's class have a blue frame, the others none. title says under which f.
+    """
+    n, k = index.shape
+    index = index.cpu()
+    if axis is None:
+        _, axis = plt.subplots(figsize=(0.85 * (k + 1) + 0.6, 0.85 * n + 0.9))
+    neighbours = bank.images.cpu()[index]  # [n, k, C, H, W]
+    rows = torch.cat([queries.images.cpu()[:, None], neighbours], dim=1)  # [n, k + 1, C, H, W]
+    same = bank.labels.cpu()[index] == queries.labels.cpu()[:, None]
+    frames = [frame for row in same for frame in (BLACK, *(BLUE if hit else None for hit in row))]
+    centres = montage(axis, rows.flatten(0, 1), k + 1, frames=frames).reshape(n, k + 1, 2)
+    for row, label in zip(centres, queries.labels.tolist(), strict=True):
+        axis.text(-2, row[0, 1], queries.classes[label], ha="right", va="center", fontsize=11)
+    axis.set_title(f"{title}\nquery (black frame) and its {k} nearest; blue frame: same class, {same.float().mean():.0%}"
+                   if legend else title, fontsize=12, loc="left")
+    return axis.figure
+
+
+def bars(labels: Sequence[str], values: Sequence[float], intervals: Sequence[tuple[float, float]] | None = None, *,
+         title: str, xlabel: str, chance: float | None = None, color: str = BLUE, axis: Axes | None = None) -> Figure:
+    """Horizontal bars, first on top, with the value written beside each and 95 % intervals where given."""
+    if axis is None:
+        _, axis = plt.subplots(figsize=(8, 0.5 * len(labels) + 1.4))
+    y = np.arange(len(labels))
+    axis.barh(y, values, color=color, height=0.65)
+    tops = list(values)
+    if intervals is not None:
+        low, high = np.array(intervals, dtype=float).T
+        axis.errorbar(values, y, xerr=np.clip([values - low, high - values], 0, None), fmt="none", ecolor=BLACK, capsize=4, lw=1.5)
+        tops = np.fmax(high, values)
+    for position, value, top in zip(y, values, tops, strict=True):
+        axis.text(top + 0.01 * max(tops), position, f" {value:.2f}", va="center", fontsize=11)
+    if chance is not None:
+        axis.axvline(chance, color="grey", ls=":", lw=1.5)
+        axis.text(chance, -0.75, " chance", color="grey", fontsize=10, va="bottom")
+    axis.set(yticks=y, yticklabels=labels, title=title, xlabel=xlabel, xlim=(0, 1.12 * max(tops)))
+    axis.invert_yaxis()
+    return axis.figure
+
+
+def vector_space(distance: Tensor, labels: Sequence[str], *, axis: Axes | None = None, title: str = "") -> Figure:
+    """Three points with the given pairwise distances [3, 3], drawn to scale in the plane, the shortest side in blue."""
+    if axis is None:
+        _, axis = plt.subplots(figsize=(4.2, 4))
+    d = distance.double().cpu() / distance.max().clamp(min=1e-12).cpu()
+    x = ((d[0, 1]**2 + d[0, 2]**2 - d[1, 2]**2) / (2 * d[0, 1].clamp(min=1e-9))).item()
+    points = np.array([[0, 0], [d[0, 1].item(), 0], [x, np.sqrt(max(0.0, d[0, 2].item()**2 - x * x))]])
+    shortest = min(((0, 1), (0, 2), (1, 2)), key=lambda pair: distance[pair].item())
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        near = (i, j) == shortest
+        axis.plot(*points[[i, j]].T, color=BLUE if near else "lightgrey", lw=4 if near else 1.5, zorder=1)
+        axis.annotate(f"{distance[i, j].item():.3g}", points[[i, j]].mean(0), ha="center", va="center", fontsize=11,
+                      bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"})
+    middle = points.mean(0)
+    for point, label in zip(points, labels, strict=True):
+        axis.scatter(*point, s=90, color=ORANGE, ec=BLACK, zorder=3)
+        outward = (point - middle) / (np.linalg.norm(point - middle) + 1e-9)
+        axis.annotate(label, point + 0.13 * outward, ha="center", va="center", fontsize=12)
+    axis.set(title=title, xticks=[], yticks=[], aspect="equal", xlabel="drawn to scale", xlim=_margin(points[:, 0]), ylim=_margin(points[:, 1]))
+    axis.spines[["left", "bottom"]].set_visible(False)
+    return axis.figure
+
+
+def _margin(values: np.ndarray) -> tuple[float, float]:
+    return values.min() - 0.3, values.max() + 0.3
+
+
+def three_images(f: Callable[[Tensor], Tensor], *, name: str = "f(x)", size: int = 32, seed: int = 0) -> Figure:
+    """The lecture's picture: x₁, x₂ (one class, two backgrounds) and x₃ (another class, x₁'s background) under f.
+
+    f maps images [3, 3, size, size] in [0, 1] to features [3, D]; the right-hand side shows their Euclidean distances
+    after scaling features to length one, drawn to scale. The images are made by code (`datasets.scenes.three_images`).
+    """
+    from .datasets import scenes
+
+    data = scenes.three_images(size=size, seed=seed)
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(f(data.float_images()).flatten(1).float(), dim=1).cpu()
+    distance = torch.cdist(z, z)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(1.5, 1))
+    centres = montage(left, data.images, 3)
+    for centre, label, mark in zip(centres, data.labels.tolist(), ("$x_1$", "$x_2$", "$x_3$"), strict=True):
+        left.text(centre[0], -1, f"{mark}: {data.classes[label]}", ha="center", va="bottom", fontsize=13)
+    vector_space(distance, ("$f(x_1)$", "$f(x_2)$", "$f(x_3)$"), axis=right)
+    verdict = "x₁ and x₂: same thing, together" if distance[0, 1] < distance[0, 2] else "x₁ and x₃: same background, together"
+    figure.suptitle(f"f(x) = {name}   →   {verdict}", fontsize=14)
+    return figure
+
+
+def scoreboard(results: pandas.DataFrame, notebook: int, *, metrics: Sequence[str] = ("kNN", "linear probe", "10 labels per class")) -> Figure:
+    """The bar chart that grows: accuracy of every f(x) met up to `notebook`, one group of bars per metric."""
+    results = results[results["notebook"] <= notebook]
+    names = list(dict.fromkeys(results["feature"]))
+    figure, axes = plt.subplots(1, len(metrics), figsize=(12, 0.55 * len(names) + 1.6), sharey=True)
+    for axis, metric, color in zip(axes, metrics, COLORS, strict=False):
+        rows = results[(results["metric"] == metric) & ~results["own"]].set_index("feature").reindex(names)
+        bars(names, rows["value"].fillna(0).to_numpy(), list(zip(rows["low"], rows["high"], strict=True)), axis=axis, color=color,
+             title=metric, xlabel="test accuracy (top-1)")
+        own = results[(results["metric"] == metric) & results["own"]]
+        axis.scatter(own["value"], [names.index(name) for name in own["feature"]], marker="*", s=150, color=BLACK, label="your own runs", zorder=4)
+        axis.axvline(0.1, color="grey", ls=":", lw=1.5)
+        axis.set_xlim(0, 1)
+    if results["own"].any():
+        axes[-1].legend()
+    return figure

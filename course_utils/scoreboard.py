@@ -1,0 +1,105 @@
+"""Results that outlive a notebook: one JSON file per experiment, from which every number in the course is read.
+
+data/results holds what the course ships; data/runs/results (ignored by git) a student's own runs, drawn beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .checkpoints import DATA, machine
+
+if TYPE_CHECKING:
+    import pandas
+
+SHIPPED, OWN = DATA / "results", DATA / "runs" / "results"
+REQUIRED = ("value", "low", "high", "n", "seeds")
+
+
+def record(experiment: str, rows: list[dict], *, title: str, profile: str, source: str, folder: str | Path = OWN,
+           **settings) -> Path:
+    """Write an experiment's result file, replacing the one before it, and return its path.
+
+    rows: one dict per measured number, with value, low and high (the 95 % interval; None where there is none), n (test
+    cases), seeds (runs), and whatever tells it from the others. source: the set's source line. settings: everything
+    else one needs to repeat it. Raises ValueError for a row without these, or with a value that is not finite.
+    """
+    for row in rows:
+        missing = [key for key in REQUIRED if key not in row]
+        if missing or not isinstance(row["value"], (int, float)) or not math.isfinite(row["value"]):
+            raise ValueError(f"a result needs a finite value and {', '.join(REQUIRED[1:])}; got {row}")
+    content = {"experiment": experiment, "title": title, "profile": profile, "source": source, "settings": settings,
+               "machine": machine(), "date": date.today().isoformat(), "rows": [_plain(row) for row in rows]}
+    path = Path(folder) / f"{experiment}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)  # two notebooks at once never leave half a file
+    return path
+
+
+def _plain(row: dict) -> dict:
+    """The row with numbers that JSON can hold: four decimals, None for an interval that does not exist."""
+    row = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
+    return {key: (None if not math.isfinite(value) else round(value, 4)) if isinstance(value, float) else value
+            for key, value in row.items()}
+
+
+def table(experiment: str, folder: str | Path | None = None) -> pandas.DataFrame:
+    """All rows of an experiment, shipped ones first, then the student's own (column `own`), with the profile of each.
+
+    `.attrs` holds title, source, settings, machine and date. Raises FileNotFoundError, with what to run, where there
+    are none.
+    """
+    import pandas
+
+    files = [(Path(f) / f"{experiment}.json", own) for f, own in ([(folder, False)] if folder else [(SHIPPED, False), (OWN, True)])]
+    frames, attributes = [], {}
+    for path, own in files:
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            frames.append(pandas.DataFrame(content["rows"]).assign(profile=content["profile"], own=own))
+            attributes = attributes or {key: value for key, value in content.items() if key != "rows"}
+    if not frames:
+        raise FileNotFoundError(f"no results for {experiment!r}; make them with: python -m course_utils experiment {experiment}")
+    both = pandas.concat(frames, ignore_index=True)
+    both.attrs = attributes
+    return both
+
+
+def select(results: pandas.DataFrame, **where) -> pandas.Series:
+    """The one row of a table whose columns have these values; KeyError where it is not exactly one."""
+    rows = results
+    for key, value in where.items():
+        rows = rows[rows[key] == value]
+    if len(rows) != 1:
+        raise KeyError(f"{len(rows)} rows match {where}; there should be exactly one")
+    return rows.iloc[0]
+
+
+def cite(results: pandas.DataFrame, **where) -> str:
+    """One number as a reader may quote it: value, interval, n, seeds and profile."""
+    row = select(results, **where)
+    interval = "no interval" if row["low"] is None or row["low"] != row["low"] else f"95 % interval {row['low']:.3f}–{row['high']:.3f}"
+    runs = "one run" if row["seeds"] == 1 else f"{row['seeds']} seeds"
+    return f"{row['value']:.3f} ({interval}, n = {row['n']:,}, {runs}, {row['profile']} profile)"
+
+
+def caption(results: pandas.DataFrame) -> str:
+    """One line under a table or figure: set, n, seeds, profile, machine and date."""
+    def span(values) -> str:
+        return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,}–{max(values):,}"
+
+    about = results.attrs
+    return (f"{about['source']}; n = {span(results['n'])} test cases, {span(results['seeds'])} run(s) each, 95 % intervals; "
+            f"{about['profile']} profile, {about['machine']}, {about['date']}.")
+
+
+def experiments() -> list[str]:
+    """The names of all experiments with results, shipped or own."""
+    return sorted({path.stem for folder in (SHIPPED, OWN) for path in folder.glob("*.json")})

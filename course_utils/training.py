@@ -1,0 +1,184 @@
+"""One training loop for every method: SGD with momentum, linear warm-up, cosine decay, resumable checkpoints.
+
+`fit` knows a method only as a module whose `forward(images, labels)` returns a loss.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from tqdm import tqdm
+
+from .datasets.imageset import ImageSet
+from .settings import autocast_dtype
+
+SYNC_EVERY = 20  # steps between two looks at the loss: each look makes an accelerator wait for its host
+
+
+@dataclass
+class History:
+    """What happened in training: one dict per epoch with epoch (from 1), loss, lr, seconds and on_epoch's metrics."""
+
+    rows: list[dict] = field(default_factory=list)
+
+    def column(self, name: str) -> list[float]:
+        """The values of one column, over the epochs that have it."""
+        return [row[name] for row in self.rows if name in row]
+
+    @property
+    def loss(self) -> list[float]:
+        return self.column("loss")
+
+    @property
+    def minutes(self) -> float:
+        return sum(self.column("seconds")) / 60
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "History(empty)"
+        return f"History({len(self.rows)} epochs, loss {self.loss[0]:.3f} → {self.loss[-1]:.3f}, {60 * self.minutes:.0f} s)"
+
+
+def learning_rate(step: int, total: int, lr: float, warmup: int = 0) -> float:
+    """Linear warm-up over `warmup` steps, then cosine decay to 0 at `total` (Loshchilov & Hutter 2017)."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def fit(method: nn.Module, data: ImageSet, *, epochs: int, batch_size: int = 256, lr: float = 0.1,
+        weight_decay: float = 5e-4, warmup_epochs: float = 0, seed: int = 0, checkpoint: str | Path | None = None,
+        on_epoch: Callable[[int, nn.Module], dict | None] | None = None,
+        max_minutes: float | None = None) -> History:
+    """Train `method` on `data`, on the device that the method's parameters are on.
+
+    on_epoch(epoch, method), called after each epoch (from 1), may return metrics for the history. checkpoint: a file
+    that is written after each epoch and resumed from if it is there; on the same CPU machine the resumed run equals
+    the undisturbed one bit for bit. max_minutes: a time budget; the learning rate then follows the clock where the
+    clock is ahead of the epochs, so that the last epoch is always a cooled one (and the run no longer reproducible).
+    Raises FloatingPointError when the loss is not finite, ValueError for an impossible setting or for a checkpoint
+    that was written with other settings.
+    """
+    if epochs < 1 or batch_size < 1 or lr <= 0 or not len(data):
+        raise ValueError(f"fit needs epochs >= 1, batch_size >= 1, lr > 0 and images; got epochs={epochs}, "
+                         f"batch_size={batch_size}, lr={lr}, {len(data)} images")
+    device = next(method.parameters()).device
+    data = data.to(device)
+    batch_size = min(batch_size, len(data))
+    steps = len(data) // batch_size  # the last, smaller batch is left out: contrastive losses depend on B
+    method.to(memory_format=torch.channels_last)
+    trainable = [p for p in method.parameters() if p.requires_grad]
+    optimizer = SGD(trainable, lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast_dtype(device) == torch.float16)
+    config = dict(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, warmup_epochs=warmup_epochs,
+                  seed=seed, images=len(data), set=data.name, method=type(method).__name__)
+    state = {"method": method, "optimizer": optimizer, "scaler": scaler}
+    history = _resume(checkpoint, state, config)
+
+    clock = _Clock(max_minutes, spent=60 * history.minutes)
+    was_training = method.training
+    bar = tqdm(total=epochs * steps, initial=len(history.rows) * steps, desc=f"{type(method).__name__} on {data.name}",
+               unit="batch", leave=False, mininterval=0.5, file=sys.stdout)
+    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(len(history.rows), epochs):
+            if clock.fraction >= 1:
+                break
+            method.train()
+            started = time.perf_counter()
+            # Seeded by (seed, epoch): a resumed run draws what an undisturbed one draws, with no state to save.
+            torch.manual_seed(1_000_003 * seed + epoch)
+            order = torch.randperm(len(data))[:steps * batch_size].view(steps, batch_size)
+            total, done = torch.zeros((), device=device), 0
+            for step, index in enumerate(order.to(device)):
+                at = max(epoch * steps + step, clock.fraction * epochs * steps)
+                if at >= epochs * steps:
+                    break
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(at, epochs * steps, lr, warmup_epochs * steps)
+                total += _step(method, data.images[index], data.labels[index], optimizer, scaler)
+                done += 1
+                bar.update()
+                if done % SYNC_EVERY == 0:
+                    mean = _finite(total.item() / done, epoch, step, checkpoint)
+                    bar.set_postfix_str(f"epoch {epoch + 1}/{epochs}, loss {mean:.3f}", refresh=False)
+            row = {"epoch": epoch + 1, "loss": _finite(total.item() / max(done, 1), epoch, step, checkpoint),
+                   "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
+            history.rows.append(row)
+            row |= (on_epoch(epoch + 1, method) if on_epoch else None) or {}
+            _save(checkpoint, state, config, history)
+    method.train(was_training)
+    return history
+
+
+def _step(method: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer, scaler) -> Tensor:
+    """One update; images uint8 [B, C, H, W]. Returns the detached loss, still on the device."""
+    images = images.float().div_(255).contiguous(memory_format=torch.channels_last)
+    dtype = autocast_dtype(images.device)
+    with torch.autocast(images.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        loss = method(images, labels)
+    optimizer.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach().float()
+
+
+class _Clock:
+    """The share of a time budget that is used up; never over where there is no budget."""
+
+    def __init__(self, max_minutes: float | None, spent: float):
+        self.budget = 60 * max_minutes if max_minutes is not None else math.inf
+        self.start = time.perf_counter() - spent
+
+    @property
+    def fraction(self) -> float:
+        return (time.perf_counter() - self.start) / self.budget
+
+
+def _finite(loss: float, epoch: int, step: int, checkpoint: str | Path | None) -> float:
+    if math.isfinite(loss):
+        return loss
+    kept = f" The checkpoint of epoch {epoch} is kept in {checkpoint}." if checkpoint and epoch else ""
+    raise FloatingPointError(f"the loss became {loss} in epoch {epoch + 1}, by step {step + 1}: training has diverged. "
+                             f"Try a lower lr, a warm-up epoch, or look for a log or a division in your loss.{kept}")
+
+
+def _save(path: str | Path | None, state: dict, config: dict, history: History) -> None:
+    """Write the training state beside `path`, then rename it: a crash leaves the old file or the new, never half."""
+    if path is None:
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({key: part.state_dict() for key, part in state.items()}
+                   | {"config": config, "history": history.rows}, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"could not write the checkpoint {path} ({error}); the one before it is kept") from error
+
+
+def _resume(path: str | Path | None, state: dict, config: dict) -> History:
+    """Load the training state from `path` if it is there; ValueError where it belongs to another run."""
+    if path is None or not Path(path).exists():
+        return History()
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    different = [f"{key}: {saved['config'].get(key)!r} there, {value!r} here"
+                 for key, value in config.items() if saved["config"].get(key) != value]
+    if different:
+        raise ValueError(f"{path} was written with other settings ({'; '.join(different)}): "
+                         f"delete it to start anew, or use the settings it was written with")
+    for key, part in state.items():
+        part.load_state_dict(saved[key])
+    return History(saved["history"])
