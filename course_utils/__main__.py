@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     experiment = commands.add_parser("experiment", help="measure a table or figure of the lecture")
     experiment.add_argument("name")
     for command in (pretrain, experiment):
-        command.add_argument("--ship", action="store_true", help="write into data/, to be committed, not into data/runs")
+        command.add_argument("--ship", action="store_true",
+                             help="write into data/, to be committed, not into data/runs")
     commands.add_parser("results", help="list the measured results")
     options = parser.parse_args(arguments)
     try:
@@ -48,7 +49,7 @@ def doctor(_: argparse.Namespace) -> int:
             print(f"{package:<34}{version(package)}")
         except PackageNotFoundError:
             problems.append(f"{package} is missing: pip install -r requirements.txt")
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  a doctor sees whoever comes
         problems.append("Python 3.11 or newer is needed")
     here = Path(__file__).resolve().parent.parent
     free = shutil.disk_usage(here).free / 2**30

@@ -45,15 +45,16 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Weights keep 11 bits, which no accuracy here can tell; statistics stay float32, since a small variance would not fit.
+    # Weights keep 11 bits, which no accuracy here can tell; statistics stay float32: a small variance would not fit.
     parameters = {key for key, _ in method.named_parameters()}
     tensors = {key: value.detach().cpu().to(torch.float16 if key in parameters else value.dtype).contiguous()
                for key, value in method.state_dict().items() if key.startswith(("encoder.", "head."))}
     card = {"name": name, "method": method.name, **card, "encoder": method.encoder.config, "head": method.head.config,
             "machine": machine(), "date": date.today().isoformat()}
     path, card_path = folder / f"{name}.safetensors", folder / f"{name}.json"
+    text = json.dumps(card, indent=1) + "\n"
     for target, write in ((path, lambda file: save_file(tensors, file)),
-                          (card_path, lambda file: file.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))):
+                          (card_path, lambda file: file.write_text(text, encoding="utf-8"))):
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         write(temporary)
         os.replace(temporary, target)
@@ -80,7 +81,8 @@ def load(name: str, folder: str | Path | None = None) -> Checkpoint:
         nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be used: {error}. If it was shipped with the course, "
-                              f"restore it with: git checkout -- {path.name}; else delete it and train again") from error
+                              f"restore it with: git checkout -- {path} {path.with_suffix('.json')}; "
+                              f"else delete it and train again") from error
     return Checkpoint(encoder.eval(), head.eval(), card)
 
 

@@ -53,7 +53,8 @@ def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None =
     device = next(encoder.parameters()).device
     pieces = []
     with frozen(encoder):
-        for batch in tqdm(images.split(batch_size), desc="features", unit="batch", delay=2, leave=False, file=sys.stdout):
+        for batch in tqdm(images.split(batch_size), desc="features", unit="batch", delay=2, leave=False,
+                          file=sys.stdout):
             batch = batch.to(device)
             batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
             if size is not None and size != batch.shape[-1]:
@@ -66,9 +67,9 @@ def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None =
 
 def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine", *,
                       chunk: int = 256) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of bank [M, D] for each row of query [N, D]: (distance [N, k], index int64 [N, k]), nearest first.
+    """The k nearest rows of bank [M, D] for each row of query [N, D]: (distance, index int64), both [N, k].
 
-    metric: "cosine" (1 - similarity), "l2" (Euclidean) or "l1". Memory is bounded by `chunk` × M scores. Raises
+    The nearest comes first. metric: "cosine" (1 - similarity), "l2" (Euclidean) or "l1". Memory is bounded by `chunk` × M scores. Raises
     ValueError where shapes disagree, k is larger than the bank, the metric is unknown or a feature is not finite.
     """
     _check_features(query, bank)
@@ -121,7 +122,8 @@ def knn_predict(train_z: Tensor, train_y: Tensor, test_z: Tensor, k: int = 20, t
         raise ValueError(f"temperature must be positive, got {temperature}")
     distance, index = nearest_neighbors(test_z, train_z, k)
     weight = ((1 - distance - 1) / temperature).exp()  # the - 1 cancels in the vote and keeps exp() below 1
-    votes = torch.zeros(len(test_z), int(train_y.max()) + 1, device=weight.device)  # classes come from the training labels
+    classes = int(train_y.max()) + 1  # from the training labels alone
+    votes = torch.zeros(len(test_z), classes, device=weight.device)
     return votes.scatter_add_(1, train_y.to(index.device)[index], weight).argmax(dim=1)
 
 
@@ -184,7 +186,8 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
 
 
 def label_efficiency(encoder_or_features: nn.Module | tuple[Tensor, Tensor], train: ImageSet, test: ImageSet,
-                     per_class: Sequence[int] = (1, 2, 5, 10, 50), seeds: int = 5, l2: float = 1e-2) -> pandas.DataFrame:
+                     per_class: Sequence[int] = (1, 2, 5, 10, 50), seeds: int = 5,
+                     l2: float = 1e-2) -> pandas.DataFrame:
     """Linear-probe accuracy against labels per class: columns per_class, accuracy, low, high, seeds, n.
 
     encoder_or_features: an encoder, or the pair of its features (train [N, D], test [M, D]). Each seed draws other
@@ -209,13 +212,15 @@ def label_efficiency(encoder_or_features: nn.Module | tuple[Tensor, Tensor], tra
 
 
 def fine_tune(encoder: nn.Module, train: ImageSet, test: ImageSet, *, epochs: int, lr: float = 0.02,
-              batch_size: int = 64, weight_decay: float = 1e-4, augment: nn.Module | None = None, seed: int = 0) -> History:
-    """Train a copy of `encoder` and a new linear layer on `train`; the history has the test `accuracy` of each epoch."""
+              batch_size: int = 64, weight_decay: float = 1e-4, augment: nn.Module | None = None,
+              seed: int = 0) -> History:
+    """Train a copy of `encoder` and a new linear layer on `train`; the history has each epoch's test `accuracy`."""
     from .methods import Supervised
     from .training import fit
 
     torch.manual_seed(seed)  # the new layer's weights
-    method = Supervised(copy.deepcopy(encoder), len(train.classes), augment=augment).to(next(encoder.parameters()).device)
+    method = Supervised(copy.deepcopy(encoder), len(train.classes), augment=augment)
+    method.to(next(encoder.parameters()).device)
     for parameter in method.parameters():
         parameter.requires_grad_(True)
 
@@ -259,4 +264,5 @@ def _check_features(query: Tensor, bank: Tensor) -> None:
 
 def _check_labels(z: Tensor, y: Tensor) -> None:
     if y.shape != (len(z),) or y.is_floating_point():
-        raise ValueError(f"features {list(z.shape)} need integer labels of shape [{len(z)}], got {y.dtype} {list(y.shape)}")
+        raise ValueError(f"features {list(z.shape)} need integer labels of shape [{len(z)}], "
+                         f"got {y.dtype} {list(y.shape)}")

@@ -34,10 +34,11 @@ def show(figure: Figure, alt: str) -> None:
     if not alt.strip():
         raise ValueError("every figure needs alt text: one sentence that says what it shows")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)  # drawn at 144 dpi, shown at 80: sharp on a projector
-    width = int(figure.get_figwidth() * 80)
+    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
     plt.close(figure)
-    display(Image(data=buffer.getvalue(), format="png", width=width, alt=alt))
+    png = buffer.getvalue()
+    width = int.from_bytes(png[16:20], "big") * 80 // 144  # drawn at 144 dpi, shown at 80: sharp on a projector
+    display(Image(data=png, format="png", width=width, alt=alt))
 
 
 def as_array(images: Tensor) -> np.ndarray:
@@ -70,11 +71,13 @@ def montage(axis: Axes, images: Tensor, columns: int, *, gap: int | None = None,
     return centres
 
 
-def image_row(images: Tensor, titles: Sequence[str] | None = None, *, columns: int | None = None, size: float = 1.4) -> Figure:
+def image_row(images: Tensor, titles: Sequence[str] | None = None, *, columns: int | None = None,
+              size: float = 1.4) -> Figure:
     """A row (or grid) of images, each `size` inches, with a title above each."""
     columns = columns or len(images)
     rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, squeeze=False, figsize=(size * columns, (size + (0.35 if titles else 0)) * rows))
+    height = size + (0.35 if titles else 0)
+    figure, axes = plt.subplots(rows, columns, squeeze=False, figsize=(size * columns, height * rows))
     for axis in axes.flat:
         axis.axis("off")
     for i, picture in enumerate(as_array(images)):
@@ -100,8 +103,9 @@ def neighbor_grid(queries, bank, index: Tensor, *, title: str, axis: Axes | None
     centres = montage(axis, rows.flatten(0, 1), k + 1, frames=frames).reshape(n, k + 1, 2)
     for row, label in zip(centres, queries.labels.tolist(), strict=True):
         axis.text(-2, row[0, 1], queries.classes[label], ha="right", va="center", fontsize=11)
-    axis.set_title(f"{title}\nquery (black frame) and its {k} nearest; blue frame: same class, {same.float().mean():.0%}"
-                   if legend else title, fontsize=12, loc="left")
+    if legend:
+        title += f"\nquery (black frame) and its {k} nearest; blue frame: same class, {same.float().mean():.0%}"
+    axis.set_title(title, fontsize=12, loc="left")
     return axis.figure
 
 
@@ -115,13 +119,14 @@ def bars(labels: Sequence[str], values: Sequence[float], intervals: Sequence[tup
     tops = list(values)
     if intervals is not None:
         low, high = np.array(intervals, dtype=float).T
-        axis.errorbar(values, y, xerr=np.clip([values - low, high - values], 0, None), fmt="none", ecolor=BLACK, capsize=4, lw=1.5)
+        axis.errorbar(values, y, xerr=np.clip([values - low, high - values], 0, None), fmt="none", ecolor=BLACK,
+                      capsize=4, lw=1.5)
         tops = np.fmax(high, values)
     for position, value, top in zip(y, values, tops, strict=True):
         axis.text(top + 0.01 * max(tops), position, f" {value:.2f}", va="center", fontsize=11)
     if chance is not None:
-        axis.axvline(chance, color="grey", ls=":", lw=1.5)
-        axis.text(chance, -0.75, " chance", color="grey", fontsize=10, va="bottom")
+        axis.axvline(chance, color=BLACK, ls=":", lw=1.5)
+        xlabel += " (dotted: chance)"
     axis.set(yticks=y, yticklabels=labels, title=title, xlabel=xlabel, xlim=(0, 1.12 * max(tops)))
     axis.invert_yaxis()
     return axis.figure
@@ -145,7 +150,8 @@ def vector_space(distance: Tensor, labels: Sequence[str], *, axis: Axes | None =
         axis.scatter(*point, s=90, color=ORANGE, ec=BLACK, zorder=3)
         outward = (point - middle) / (np.linalg.norm(point - middle) + 1e-9)
         axis.annotate(label, point + 0.13 * outward, ha="center", va="center", fontsize=12)
-    axis.set(title=title, xticks=[], yticks=[], aspect="equal", xlabel="drawn to scale", xlim=_margin(points[:, 0]), ylim=_margin(points[:, 1]))
+    axis.set(title=title, xticks=[], yticks=[], aspect="equal", xlabel="drawn to scale", xlim=_margin(points[:, 0]),
+             ylim=_margin(points[:, 1]))
     axis.spines[["left", "bottom"]].set_visible(False)
     return axis.figure
 
@@ -171,24 +177,30 @@ def three_images(f: Callable[[Tensor], Tensor], *, name: str = "f(x)", size: int
     for centre, label, mark in zip(centres, data.labels.tolist(), ("$x_1$", "$x_2$", "$x_3$"), strict=True):
         left.text(centre[0], -1, f"{mark}: {data.classes[label]}", ha="center", va="bottom", fontsize=13)
     vector_space(distance, ("$f(x_1)$", "$f(x_2)$", "$f(x_3)$"), axis=right)
-    verdict = "x₁ and x₂: same thing, together" if distance[0, 1] < distance[0, 2] else "x₁ and x₃: same background, together"
+    same_thing = bool(distance[0, 1] < distance[0, 2])
+    verdict = f"{'x₁ and x₂: same thing' if same_thing else 'x₁ and x₃: same background'}, together"
     figure.suptitle(f"f(x) = {name}   →   {verdict}", fontsize=14)
     return figure
 
 
-def scoreboard(results: pandas.DataFrame, notebook: int, *, metrics: Sequence[str] = ("kNN", "linear probe", "10 labels per class")) -> Figure:
+def scoreboard(results: pandas.DataFrame, notebook: int, *,
+               metrics: Sequence[str] = ("kNN", "linear probe", "10 labels per class")) -> Figure:
     """The bar chart that grows: accuracy of every f(x) met up to `notebook`, one group of bars per metric."""
     results = results[results["notebook"] <= notebook]
     names = list(dict.fromkeys(results["feature"]))
     figure, axes = plt.subplots(1, len(metrics), figsize=(12, 0.55 * len(names) + 1.6), sharey=True)
     for axis, metric, color in zip(axes, metrics, COLORS, strict=False):
-        rows = results[(results["metric"] == metric) & ~results["own"]].set_index("feature").reindex(names)
-        bars(names, rows["value"].fillna(0).to_numpy(), list(zip(rows["low"], rows["high"], strict=True)), axis=axis, color=color,
-             title=metric, xlabel="test accuracy (top-1)")
-        own = results[(results["metric"] == metric) & results["own"]]
-        axis.scatter(own["value"], [names.index(name) for name in own["feature"]], marker="*", s=150, color=BLACK, label="your own runs", zorder=4)
-        axis.axvline(0.1, color="grey", ls=":", lw=1.5)
-        axis.set_xlim(0, 1)
+        shipped, own = (results[(results["metric"] == metric) & (results["own"] == mine)] for mine in (False, True))
+        places = [names.index(name) for name in shipped["feature"]]
+        axis.barh(places, shipped["value"], color=color, height=0.65)
+        axis.errorbar(shipped["value"], places, xerr=[shipped["value"] - shipped["low"], shipped["high"] - shipped["value"]],
+                      fmt="none", ecolor=BLACK, capsize=4, lw=1.5)
+        for place, value, high in zip(places, shipped["value"], shipped["high"], strict=True):
+            axis.text(high + 0.02, place, f"{value:.2f}", va="center", fontsize=11)
+        axis.plot(own["value"], [names.index(name) for name in own["feature"]], "*", ms=13, color=BLACK, label="your own runs")
+        axis.axvline(0.1, color=BLACK, ls=":", lw=1.5)
+        axis.set(title=metric, xlabel="test accuracy (dotted: chance)", xlim=(0, 1), yticks=range(len(names)), yticklabels=names)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
     if results["own"].any():
-        axes[-1].legend()
+        axes[-1].legend(loc="lower right")
     return figure

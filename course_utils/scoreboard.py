@@ -58,7 +58,8 @@ def table(experiment: str, folder: str | Path | None = None) -> pandas.DataFrame
     """
     import pandas
 
-    files = [(Path(f) / f"{experiment}.json", own) for f, own in ([(folder, False)] if folder else [(SHIPPED, False), (OWN, True)])]
+    places = [(folder, False)] if folder else [(SHIPPED, False), (OWN, True)]
+    files = [(Path(place) / f"{experiment}.json", own) for place, own in places]
     frames, attributes = [], {}
     for path, own in files:
         if path.exists():
@@ -66,7 +67,8 @@ def table(experiment: str, folder: str | Path | None = None) -> pandas.DataFrame
             frames.append(pandas.DataFrame(content["rows"]).assign(profile=content["profile"], own=own))
             attributes = attributes or {key: value for key, value in content.items() if key != "rows"}
     if not frames:
-        raise FileNotFoundError(f"no results for {experiment!r}; make them with: python -m course_utils experiment {experiment}")
+        raise FileNotFoundError(f"no results for {experiment!r}; make them with: "
+                                f"python -m course_utils experiment {experiment}")
     both = pandas.concat(frames, ignore_index=True)
     both.attrs = attributes
     return both
@@ -85,7 +87,8 @@ def select(results: pandas.DataFrame, **where) -> pandas.Series:
 def cite(results: pandas.DataFrame, **where) -> str:
     """One number as a reader may quote it: value, interval, n, seeds and profile."""
     row = select(results, **where)
-    interval = "no interval" if row["low"] is None or row["low"] != row["low"] else f"95 % interval {row['low']:.3f}–{row['high']:.3f}"
+    there = row["low"] is not None and row["low"] == row["low"]  # NaN, where pandas made one of None, is not itself
+    interval = f"95 % interval {row['low']:.3f}–{row['high']:.3f}" if there else "no interval"
     runs = "one run" if row["seeds"] == 1 else f"{row['seeds']} seeds"
     return f"{row['value']:.3f} ({interval}, n = {row['n']:,}, {runs}, {row['profile']} profile)"
 
@@ -96,8 +99,8 @@ def caption(results: pandas.DataFrame) -> str:
         return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,}–{max(values):,}"
 
     about = results.attrs
-    return (f"{about['source']}; n = {span(results['n'])} test cases, {span(results['seeds'])} run(s) each, 95 % intervals; "
-            f"{about['profile']} profile, {about['machine']}, {about['date']}.")
+    return (f"{about['source']}; n = {span(results['n'])} test cases, {span(results['seeds'])} run(s) each, "
+            f"95 % intervals; {about['profile']} profile, {about['machine']}, {about['date']}.")
 
 
 def experiments() -> list[str]:

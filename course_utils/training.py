@@ -45,7 +45,8 @@ class History:
     def __repr__(self) -> str:
         if not self.rows:
             return "History(empty)"
-        return f"History({len(self.rows)} epochs, loss {self.loss[0]:.3f} → {self.loss[-1]:.3f}, {60 * self.minutes:.0f} s)"
+        return (f"History({len(self.rows)} epochs, loss {self.loss[0]:.3f} → {self.loss[-1]:.3f}, "
+                f"{60 * self.minutes:.0f} s)")
 
 
 def learning_rate(step: int, total: int, lr: float, warmup: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""Interactive panels: a pure `draw(**values) -> Figure` under a row of controls, and the same thing as a static picture."""
+"""Interactive panels: a pure `draw(**values) -> Figure` under a row of controls; the same thing as a static picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def slider(lo: float, hi: float, value: float, step: float | None = None, unit: 
 
 def choice(options: Sequence[Any], value: Any = None) -> ipywidgets.Widget:
     """A drop-down list."""
-    return ipywidgets.Dropdown(options=options, value=options[0] if value is None else value, layout=_LAYOUT, style=_STYLE)
+    value = options[0] if value is None else value
+    return ipywidgets.Dropdown(options=options, value=value, layout=_LAYOUT, style=_STYLE)
 
 
 def toggle(value: bool = False) -> ipywidgets.Widget:
@@ -90,11 +91,15 @@ def small_multiples(draw: Callable[..., Figure], **values: Sequence[Any]) -> Fig
     if not 1 <= len(values) <= 2:
         raise ValueError(f"small multiples take one or two lists of values, got {len(values)}")
     names, lists = list(values), list(values.values())
-    pictures = [_pixels(draw(**dict(zip(names, combination, strict=True)))) for combination in itertools.product(*lists)]
-    rows, columns = (1, len(lists[0])) if len(lists) == 1 else (len(lists[0]), len(lists[1]))
+    pictures = [_pixels(draw(**dict(zip(names, combination, strict=True))))
+                for combination in itertools.product(*lists)]
     height, width = pictures[0].shape[:2]
+    rows, columns = len(lists[0]), len(lists[-1])
+    if len(lists) == 1:  # one list: wide pictures below each other, others side by side
+        rows, columns = (rows, 1) if width > 2 * height else (1, columns)
+    full = min(12, columns * width / 90)  # inches; a little larger than the panel's own picture, as far as the page allows
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
-                                figsize=(min(12, 5.5 * columns), min(12, 5.5 * columns) / columns * height / width * rows))
+                                figsize=(full, full / columns * height / width * rows))
     for axis, picture in zip(axes.flat, pictures, strict=True):
         axis.imshow(picture, interpolation="antialiased")
         axis.axis("off")

@@ -32,9 +32,9 @@ def generate(split: str = "train", n: int | None = None, size: int = 64, seed: i
 
     split: train, val or test (4,000, 1,000 and 2,000 unless n says otherwise), separate random streams. The same
     arguments at another size give the same eyes. lesion_size (1 = usual) and lesion_contrast (0 to 1) fix for all eyes
-    what is otherwise drawn from 0.7 to 1.3 and from 0.4 to 0.9; the eyes stay the same. factors: grade [N] 0 to 4 (label =
-    grade >= 2), lesion_count [N, 3] in the order of `LESIONS`, lesion_size, lesion_contrast, pigment and exposure [N],
-    optic_disc and macula [N, 2] as (x, y) in [0, 1] from the top left corner, right_eye [N] 0 or 1.
+    what is otherwise drawn from 0.7 to 1.3 and from 0.4 to 0.9; the eyes stay the same. factors: grade [N] 0 to 4
+    (label = grade >= 2), lesion_count [N, 3] in the order of `LESIONS`, lesion_size, lesion_contrast, pigment and
+    exposure [N], optic_disc and macula [N, 2] as (x, y) in [0, 1] from the top left corner, right_eye [N] 0 or 1.
     Raises ValueError on an unknown split, n < 1, size < 16, prevalence outside [0, 1], or a negative size or contrast.
     """
     if split not in SPLITS:

@@ -1,6 +1,6 @@
-"""One short file per table or figure: `TITLE` and `run(course) -> (rows, settings, source)`, rows as `scoreboard.record` takes them.
+"""One short file per table or figure: `TITLE` and `run(course) -> (rows, settings, source)`.
 
-Run one with `python -m course_utils experiment NAME`; names have dashes where the files have underscores.
+Rows are as `scoreboard.record` takes them. Run one with `python -m course_utils experiment NAME`; names have dashes where the files have underscores.
 """
 
 from __future__ import annotations
@@ -26,4 +26,5 @@ def run(name: str, course: Course, folder: str | Path = scoreboard.OWN) -> Path:
         raise ValueError(f"unknown experiment {name!r}; there are: {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     rows, settings, source = module.run(course)
-    return scoreboard.record(name, rows, title=module.TITLE, profile=course.profile, source=source, folder=folder, **settings)
+    return scoreboard.record(name, rows, title=module.TITLE, profile=course.profile, source=source, folder=folder,
+                             **settings)

@@ -26,7 +26,7 @@ def representations(course: Course) -> dict[str, tuple[int, Callable[[datasets.I
 
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
-    """kNN (k 20, τ 0.07) and linear probe with a 20,000-image bank; few labels over five draws; all on the test split."""
+    """kNN (k 20, τ 0.07) and linear probe with a 20,000-image bank; few labels over five draws; all on test."""
     bank = datasets.load("cifar10", "train", limit=course.pick(smoke=500, laptop=20_000, gpu=20_000))
     test = datasets.load("cifar10", "test", limit=course.pick(smoke=200, laptop=None, gpu=None))
     rows = []
@@ -37,9 +37,11 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         low, high = wilson_interval(knn, len(test))
         rows.append({**about, "metric": "kNN", "value": knn, "low": low, "high": high, "seeds": 1})
         probe = linear_probe(bank_z, bank.labels, test_z, test.labels)
-        rows.append({**about, "metric": "linear probe", "value": probe.accuracy, "low": probe.interval[0], "high": probe.interval[1], "seeds": 1})
+        low, high = probe.interval
+        rows.append({**about, "metric": "linear probe", "value": probe.accuracy, "low": low, "high": high, "seeds": 1})
         few = label_efficiency((bank_z, test_z), bank, test, per_class=(10,), seeds=5).iloc[0]
-        rows.append({**about, "metric": "10 labels per class", "value": few["accuracy"], "low": few["low"], "high": few["high"], "seeds": 5})
+        rows.append({**about, "metric": "10 labels per class", "value": few["accuracy"], "low": few["low"],
+                     "high": few["high"], "seeds": 5})
         print(f"{name}: kNN {knn:.3f}, linear {probe.accuracy:.3f}, ten labels {few['accuracy']:.3f}", flush=True)
     return rows, {"k": 20, "temperature": 0.07, "probe_l2": 1e-3, "few_label_l2": 1e-2}, test.source
 
@@ -49,10 +51,13 @@ def _random(seed: int) -> torch.nn.Module:
     return encoders.resnet10("fast")
 
 
-def _encoder(encoder: torch.nn.Module, course: Course, size: int | None = None) -> Callable[[datasets.ImageSet], Tensor]:
+def _encoder(encoder: torch.nn.Module, course: Course,
+             size: int | None = None) -> Callable[[datasets.ImageSet], Tensor]:
     encoder = encoder.to(course.device)
     return lambda data: features(encoder, data, size=size).cpu()
 
 
 def _shipped(name: str, course: Course) -> Callable[[datasets.ImageSet], Tensor] | None:
-    return _encoder(checkpoints.load(name, checkpoints.SHIPPED).encoder, course) if name in checkpoints.available() else None
+    if not (checkpoints.SHIPPED / f"{name}.safetensors").exists():
+        return None
+    return _encoder(checkpoints.load(name, checkpoints.SHIPPED).encoder, course)

@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine: `make lab` and `make test`. Set-up happens once and is reused.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
+# A set variable wins; the tests run at reduced settings, `make run` at the machine's own profile.
+export COURSE_DATA
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test unit notebooks run lint clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/ready ## create .venv and install the course into it (once)
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; try: make setup PYTHON=python3.12') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+lab: setup ## check this machine, then open JupyterLab at the notebooks
+	$(BIN)/python -m course_utils doctor
+	cd notebooks && ../$(BIN)/jupyter lab
+
+test: unit notebooks ## unit tests, then all notebooks at reduced settings
+
+unit: setup ## unit tests only
+	$(BIN)/python -m pytest
+
+notebooks: setup ## all notebooks at reduced settings, checked values compared
+	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=60 \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
+
+run: setup ## execute the notebooks and write them as pages into build/site
+	mkdir -p build/site
+	$(BIN)/jupyter nbconvert --execute --to html --log-level WARN --ExecutePreprocessor.timeout=600 \
+	  --embed-images --output-dir build/site $(NOTEBOOKS)
+	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
+
+lint: setup ## code style
+	$(BIN)/ruff check .
+
+clean: ## remove what can be made again (the environment and the downloads stay)
+	rm -rf build
