@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
-# A set variable wins; the tests run at reduced settings, `make run` at the machine's own profile.
-export COURSE_DATA
+
+
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test unit notebooks run lint clean

@@ -57,7 +57,7 @@ def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None =
                           file=sys.stdout):
             batch = batch.to(device)
             batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch
-            if size is not None and size != batch.shape[-1]:
+            if size is not None and batch.shape[-2:] != (size, size):
                 batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
             batch = batch.contiguous(memory_format=torch.channels_last)  # depthwise convolutions: 1.7 times as fast
             z = encoder(batch) if stage is None else encoder.stages(batch)[stage].mean(dim=(2, 3))
@@ -69,8 +69,9 @@ def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine
                       chunk: int = 256) -> tuple[Tensor, Tensor]:
     """The k nearest rows of bank [M, D] for each row of query [N, D]: (distance, index int64), both [N, k].
 
-    The nearest comes first. metric: "cosine" (1 - similarity), "l2" (Euclidean) or "l1". Memory is bounded by `chunk` × M scores. Raises
-    ValueError where shapes disagree, k is larger than the bank, the metric is unknown or a feature is not finite.
+    The nearest comes first. metric: "cosine" (1 - similarity), "l2" (Euclidean) or "l1". Memory is bounded by `chunk`
+    × M scores. Raises ValueError where shapes disagree, k is larger than the bank, the metric is unknown or a feature
+    is not finite.
     """
     _check_features(query, bank)
     if not 1 <= k <= len(bank):
@@ -80,6 +81,9 @@ def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine
     query, bank = query.flatten(1).float(), bank.flatten(1).float()
     if metric == "cosine":
         query, bank = F.normalize(query), F.normalize(bank)
+    if metric == "l2":  # from the bank's mean, not from the origin: the sum below is of small numbers then, and exact
+        centre = bank.mean(dim=0)
+        query, bank = query - centre, bank - centre
     half_norms = 0.5 * bank.square().sum(dim=1) if metric == "l2" else None
     found = []
     for q in query.split(chunk):
@@ -121,7 +125,7 @@ def knn_predict(train_z: Tensor, train_y: Tensor, test_z: Tensor, k: int = 20, t
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     distance, index = nearest_neighbors(test_z, train_z, k)
-    weight = ((1 - distance - 1) / temperature).exp()  # the - 1 cancels in the vote and keeps exp() below 1
+    weight = ((distance[:, :1] - distance) / temperature).exp()  # relative to the nearest, so that not all are 0
     classes = int(train_y.max()) + 1  # from the training labels alone
     votes = torch.zeros(len(test_z), classes, device=weight.device)
     return votes.scatter_add_(1, train_y.to(index.device)[index], weight).argmax(dim=1)
@@ -218,8 +222,9 @@ def fine_tune(encoder: nn.Module, train: ImageSet, test: ImageSet, *, epochs: in
     from .methods import Supervised
     from .training import fit
 
-    torch.manual_seed(seed)  # the new layer's weights
-    method = Supervised(copy.deepcopy(encoder), len(train.classes), augment=augment)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the new layer's weights
+        method = Supervised(copy.deepcopy(encoder), len(train.classes), augment=augment)
     method.to(next(encoder.parameters()).device)
     for parameter in method.parameters():
         parameter.requires_grad_(True)
@@ -240,7 +245,7 @@ def wilson_interval(accuracy: float, n: int, z: float = 1.96) -> tuple[float, fl
         raise ValueError(f"needs 0 <= accuracy <= 1 and n >= 1, got accuracy={accuracy}, n={n}")
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -34,10 +34,10 @@ def show(figure: Figure, alt: str) -> None:
     if not alt.strip():
         raise ValueError("every figure needs alt text: one sentence that says what it shows")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     plt.close(figure)
     png = buffer.getvalue()
-    width = int.from_bytes(png[16:20], "big") * 80 // 144  # drawn at 144 dpi, shown at 80: sharp on a projector
+    width = int.from_bytes(png[16:20], "big") * 80 // 120  # drawn at 120 dpi, shown at 80: sharp on a projector
     display(Image(data=png, format="png", width=width, alt=alt))
 
 
@@ -193,13 +193,15 @@ def scoreboard(results: pandas.DataFrame, notebook: int, *,
         shipped, own = (results[(results["metric"] == metric) & (results["own"] == mine)] for mine in (False, True))
         places = [names.index(name) for name in shipped["feature"]]
         axis.barh(places, shipped["value"], color=color, height=0.65)
-        axis.errorbar(shipped["value"], places, xerr=[shipped["value"] - shipped["low"], shipped["high"] - shipped["value"]],
-                      fmt="none", ecolor=BLACK, capsize=4, lw=1.5)
+        around = [shipped["value"] - shipped["low"], shipped["high"] - shipped["value"]]
+        axis.errorbar(shipped["value"], places, xerr=around, fmt="none", ecolor=BLACK, capsize=4, lw=1.5)
         for place, value, high in zip(places, shipped["value"], shipped["high"], strict=True):
             axis.text(high + 0.02, place, f"{value:.2f}", va="center", fontsize=11)
-        axis.plot(own["value"], [names.index(name) for name in own["feature"]], "*", ms=13, color=BLACK, label="your own runs")
+        axis.plot(own["value"], [names.index(name) for name in own["feature"]], "*", ms=13, color=BLACK,
+                  label="your own runs")
         axis.axvline(0.1, color=BLACK, ls=":", lw=1.5)
-        axis.set(title=metric, xlabel="test accuracy (dotted: chance)", xlim=(0, 1), yticks=range(len(names)), yticklabels=names)
+        axis.set(title=metric, xlabel="test accuracy (dotted: chance)", xlim=(0, 1), yticks=range(len(names)),
+                 yticklabels=names)
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     if results["own"].any():
         axes[-1].legend(loc="lower right")

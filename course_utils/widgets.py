@@ -78,12 +78,12 @@ class Panel(ipywidgets.VBox):
         return data
 
 
-def panel(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Panel:
+def panel(draw: Callable[..., Figure], /, **controls: ipywidgets.Widget) -> Panel:
     """An interactive panel: `draw` is called with the value of each control whenever one changes, and must be pure."""
     return Panel(draw, controls)
 
 
-def small_multiples(draw: Callable[..., Figure], **values: Sequence[Any]) -> Figure:
+def small_multiples(draw: Callable[..., Figure], /, **values: Sequence[Any]) -> Figure:
     """The panel as one static figure: `draw` for every combination of at most two lists of values.
 
     The first list runs down the rows, the last along the columns; ValueError for none or more than two.
@@ -97,7 +97,7 @@ def small_multiples(draw: Callable[..., Figure], **values: Sequence[Any]) -> Fig
     rows, columns = len(lists[0]), len(lists[-1])
     if len(lists) == 1:  # one list: wide pictures below each other, others side by side
         rows, columns = (rows, 1) if width > 2 * height else (1, columns)
-    full = min(12, columns * width / 90)  # inches; a little larger than the panel's own picture, as far as the page allows
+    full = min(12, columns * width / 90)  # inches; a little larger than the panel's own picture, where the page allows
     figure, axes = plt.subplots(rows, columns, squeeze=False, layout="constrained",
                                 figsize=(full, full / columns * height / width * rows))
     for axis, picture in zip(axes.flat, pictures, strict=True):

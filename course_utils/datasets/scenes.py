@@ -70,6 +70,7 @@ def three_images(size: int = 32, seed: int = 0) -> ImageSet:
         "gradient_angle": torch.tensor([-80.0, 75.0, -80.0]),
         "position": torch.tensor([[0.47, 0.53], [0.55, 0.50], [0.50, 0.52]]),
         "scale": torch.tensor([0.76, 0.72, 0.76]),
+        "aspect": torch.ones(3),
         "tilt": torch.tensor([3.0, -6.0, -2.0]),
         "facing": torch.tensor([1.0, -1.0, 1.0]),
         "noise": torch.full((3,), 0.01),
@@ -79,22 +80,22 @@ def three_images(size: int = 32, seed: int = 0) -> ImageSet:
 
 
 def render(label: Tensor, *, color: Tensor, background: Tensor, gradient_angle: Tensor, position: Tensor,
-           scale: Tensor, tilt: Tensor, facing: Tensor, noise: Tensor, size: int = 32,
+           scale: Tensor, aspect: Tensor, tilt: Tensor, facing: Tensor, noise: Tensor, size: int = 32,
            generator: torch.Generator | None = None) -> Tensor:
     """Pictures from explicit factors; uint8 [N, 3, size, size], on the factors' device.
 
     label: int64 [N]. color [N, 3]: the object's colour, RGB in [0, 1]. background [N, 2, 3]: the colours at the two
     ends of a linear gradient; gradient_angle [N]: where it runs, in degrees, 0 = to the right, 90 = downwards.
     position [N, 2]: the object's centre (x, y), 0 to 1 from the top left corner. scale [N]: its side as a share of the
-    image's. tilt [N]: degrees, counter-clockwise. facing [N]: 1, or -1 mirrored. noise [N]: standard deviation where
-    white is 1, drawn from `generator`, left out where that is None. Raises ValueError where size < 8 or a label has no
-    class.
+    image's. aspect [N]: width over height, at equal area. tilt [N]: degrees, counter-clockwise. facing [N]: 1, or -1
+    mirrored. noise [N]: standard deviation where white is 1, drawn from `generator`, left out where that is None.
+    Raises ValueError where size < 8 or a label has no class.
     """
     _check(label, size)
     images = torch.empty(len(label), 3, size, size, dtype=torch.uint8, device=label.device)
     for part in torch.arange(len(label), device=label.device).split(_CHUNK):
         picture = _gradient(background[part], gradient_angle[part], size)  # [b, 3, H, W]
-        layers = _layers(label[part], position[part], scale[part], tilt[part], facing[part], size)  # [3, b, H, W]
+        layers = _layers(label[part], position[part], scale[part], aspect[part], tilt[part], facing[part], size)
         for layer, tone in zip(layers, _tones(color[part], background[part]), strict=True):
             picture = torch.lerp(picture, tone[:, :, None, None], layer[:, None])
         if generator is not None:
@@ -104,14 +105,14 @@ def render(label: Tensor, *, color: Tensor, background: Tensor, gradient_angle: 
     return images
 
 
-def mask(label: Tensor, *, position: Tensor, scale: Tensor, tilt: Tensor, facing: Tensor, size: int = 32,
-         **others: Tensor) -> Tensor:
+def mask(label: Tensor, *, position: Tensor, scale: Tensor, aspect: Tensor, tilt: Tensor, facing: Tensor,
+         size: int = 32, **others: Tensor) -> Tensor:
     """How much of each pixel the object covers; float32 [N, 1, size, size] in [0, 1], from the factors of `render`.
 
     `others` takes the factors that do not matter here, so that `mask(s.labels, **s.factors)` works. Raises as `render`.
     """
     _check(label, size)
-    parts = [_layers(label[i], position[i], scale[i], tilt[i], facing[i], size).amax(0).unsqueeze(1)
+    parts = [_layers(label[i], position[i], scale[i], aspect[i], tilt[i], facing[i], size).amax(0).unsqueeze(1)
              for i in torch.arange(len(label), device=label.device).split(_CHUNK)]
     return torch.cat(parts) if parts else torch.empty(0, 1, size, size, device=label.device)
 
@@ -144,13 +145,15 @@ def _gradient(background: Tensor, angle: Tensor, size: int) -> Tensor:
     return torch.lerp(background[:, 0, :, None, None], background[:, 1, :, None, None], along[:, None])
 
 
-def _layers(label: Tensor, position: Tensor, scale: Tensor, tilt: Tensor, facing: Tensor, size: int) -> Tensor:
+def _layers(label: Tensor, position: Tensor, scale: Tensor, aspect: Tensor, tilt: Tensor, facing: Tensor,
+            size: int) -> Tensor:
     """Coverage of the body, bold and soft layers, each in [0, 1]; [3, N, size, size]."""
     x, y = _pixel_grid(size, label.device)
     dx, dy = x - position[:, 0, None, None], y - position[:, 1, None, None]  # [N, 1, W], [N, H, 1]
     cos, sin = torch.cos(torch.deg2rad(tilt)) / scale, torch.sin(torch.deg2rad(tilt)) / scale
     cos, sin, facing = cos[:, None, None], sin[:, None, None], facing[:, None, None]
-    u, v = facing * (dx * cos - dy * sin), dx * sin + dy * cos  # the object's own frame, [N, H, W]
+    wide = aspect.sqrt()[:, None, None]
+    u, v = facing * (dx * cos - dy * sin) / wide, (dx * sin + dy * cos) * wide  # the object's own frame, [N, H, W]
     # All templates lie in one column, so one call samples every class; the clamp keeps a sample inside its own.
     edge = 1 - 1 / shapes.RESOLUTION
     u, v = (u / shapes.FRAME).clamp(-edge, edge), (v / shapes.FRAME).clamp(-edge, edge)
@@ -217,15 +220,15 @@ def _draw_colors(background: Tensor, generator: torch.Generator) -> Tensor:
 def _draw_factors(n: int, generator: torch.Generator, background: Tensor | None = None) -> dict[str, Tensor]:
     """Factors of n pictures, none of which knows the label; the keyword arguments of `render`."""
     background = _draw_backgrounds(n, generator) if background is None else background
-    scale = _uniform(0.48, 0.76, (n,), generator)
-    play = 0.53 - 0.5 * scale[:, None]  # how far the centre may move: no more than a tip leaves the picture
+    # Objects as large as random crops need, moved, tilted and stretched until raw pixels no longer line up.
     return {
         "color": _draw_colors(background, generator),
         "background": background,
         "gradient_angle": _uniform(0, 360, (n,), generator),
-        "position": 0.5 + play * _uniform(-1, 1, (n, 2), generator),
-        "scale": scale,
-        "tilt": _uniform(-16, 16, (n,), generator),
+        "position": _uniform(0.28, 0.72, (n, 2), generator),
+        "scale": _uniform(0.54, 0.84, (n,), generator),
+        "aspect": _uniform(-0.4, 0.4, (n,), generator).exp(),
+        "tilt": _uniform(-20, 20, (n,), generator),
         "facing": torch.randint(0, 2, (n,), generator=generator) * 2.0 - 1,
         "noise": _uniform(0.005, 0.03, (n,), generator),
     }

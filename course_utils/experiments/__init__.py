@@ -1,6 +1,7 @@
 """One short file per table or figure: `TITLE` and `run(course) -> (rows, settings, source)`.
 
-Rows are as `scoreboard.record` takes them. Run one with `python -m course_utils experiment NAME`; names have dashes where the files have underscores.
+Rows are as `scoreboard.record` takes them. Run one with `python -m course_utils experiment NAME`; names have dashes
+where the files have underscores.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
 
 def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs: int | None = None,
              minutes: float | None = None, folder: Path = checkpoints.OWN) -> Path:
-    """Train `method` on `dataset`'s train split (val and test stay out), evaluate and save the last epoch, with its card.
+    """Train `method` on `dataset`'s train split (val and test stay out), evaluate and save the last epoch.
 
     Resumes from data/runs/training/<method>-<dataset>-<seed>.pt where a run was cut off.
     """

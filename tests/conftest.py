@@ -1,0 +1,30 @@
+"""What every test needs: one thread, no window, no COURSE_* setting of the caller, and no file left in the repository."""
+
+import os
+
+import matplotlib
+import pytest
+import torch
+
+matplotlib.use("Agg")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def decoded(tmp_path_factory):
+    """One folder of downloads for the whole session, so that a real set is decoded once."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(decoded, tmp_path, monkeypatch):
+    """Own files go to the temporary folder; COURSE_DATA stays, since tests on real images are asked for by it."""
+    from course_utils import checkpoints, scoreboard
+    from course_utils.datasets import storage
+
+    for name in [name for name in os.environ if name.startswith("COURSE_") and name != "COURSE_DATA"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(checkpoints, "OWN", tmp_path / "runs" / "checkpoints")
+    monkeypatch.setattr(scoreboard, "OWN", tmp_path / "runs" / "results")
+    monkeypatch.setattr(storage, "DOWNLOADS", decoded)
+    return tmp_path
