@@ -29,12 +29,15 @@ def record(experiment: str, rows: list[dict], *, title: str, profile: str, sourc
     cases), seeds (runs), and whatever tells it from the others. source: the set's source line. settings: everything
     else one needs to repeat it. Raises ValueError for a row without these, or with a value that is not finite.
     """
+    rows = [_plain(row) for row in rows]
     for row in rows:
         missing = [key for key in REQUIRED if key not in row]
-        if missing or not isinstance(row["value"], (int, float)) or not math.isfinite(row["value"]):
+        counts = (row.get("n"), row.get("seeds"))
+        if (missing or not isinstance(row["value"], (int, float))
+                or not all(isinstance(count, int) and count > 0 for count in counts)):
             raise ValueError(f"a result needs a finite value and {', '.join(REQUIRED[1:])}; got {row}")
     content = {"experiment": experiment, "title": title, "profile": profile, "source": source, "settings": settings,
-               "machine": machine(), "date": date.today().isoformat(), "rows": [_plain(row) for row in rows]}
+               "machine": machine(), "date": date.today().isoformat(), "rows": rows}
     path = Path(folder) / f"{experiment}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")

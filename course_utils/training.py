@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def fit(method: nn.Module, data: ImageSet, *, epochs: int, batch_size: int = 256
     if epochs < 1 or batch_size < 1 or lr <= 0 or not len(data):
         raise ValueError(f"fit needs epochs >= 1, batch_size >= 1, lr > 0 and images; got epochs={epochs}, "
                          f"batch_size={batch_size}, lr={lr}, {len(data)} images")
+    if max_minutes is not None and max_minutes <= 0:
+        raise ValueError(f"max_minutes must be positive, or None for no limit, got {max_minutes}")
     device = next(method.parameters()).device
     data = data.to(device)
     batch_size = min(batch_size, len(data))
@@ -90,7 +93,8 @@ def fit(method: nn.Module, data: ImageSet, *, epochs: int, batch_size: int = 256
     was_training = method.training
     bar = tqdm(total=epochs * steps, initial=len(history.rows) * steps, desc=f"{type(method).__name__} on {data.name}",
                unit="batch", leave=False, mininterval=0.5, file=sys.stdout)
-    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), ExitStack() as leaving:
+        leaving.callback(method.train, was_training)
         for epoch in range(len(history.rows), epochs):
             if clock.fraction >= 1:
                 break
@@ -112,12 +116,15 @@ def fit(method: nn.Module, data: ImageSet, *, epochs: int, batch_size: int = 256
                 if done % SYNC_EVERY == 0:
                     mean = _finite(total.item() / done, epoch, step, checkpoint)
                     bar.set_postfix_str(f"epoch {epoch + 1}/{epochs}, loss {mean:.3f}", refresh=False)
-            row = {"epoch": epoch + 1, "loss": _finite(total.item() / max(done, 1), epoch, step, checkpoint),
+            if not done:  # the time was up before the first batch
+                break
+            row = {"epoch": epoch + 1, "loss": _finite(total.item() / done, epoch, step, checkpoint),
                    "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
             history.rows.append(row)
-            row |= (on_epoch(epoch + 1, method) if on_epoch else None) or {}
+            metrics = (on_epoch(epoch + 1, method) if on_epoch else None) or {}
+            # Plain numbers: NumPy's would be pickled into a checkpoint that could then not be read without pickle.
+            row |= {key: value.item() if hasattr(value, "item") else value for key, value in metrics.items()}
             _save(checkpoint, state, config, history)
-    method.train(was_training)
     return history
 
 

@@ -1,4 +1,4 @@
-"""What every test needs: one thread, no window, no COURSE_* setting of the caller, and no file left in the repository."""
+"""What every test needs: one thread, no window, none of the caller's settings, no file left in the repository."""
 
 import os
 

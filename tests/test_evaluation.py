@@ -1,4 +1,4 @@
-"""Neighbours, votes, probes and intervals against scikit-learn, FAISS, SciPy and closed forms; encoders stay untouched."""
+"""Neighbours, votes, probes and intervals against scikit-learn, FAISS, SciPy and closed forms; frozen encoders."""
 
 import math
 
@@ -219,7 +219,8 @@ def test_blockwise_top_k_finds_winners_in_one_block_and_in_the_rest():
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (200, 0.1), (20, 1.0)])
 def test_the_vote_equals_scikit_learn(clusters, k, temperature):
     train_z, train_y, test_z, test_y = clusters
-    oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / temperature))
+    oracle = KNeighborsClassifier(k, metric="cosine", algorithm="brute",
+                                  weights=lambda d: np.exp((1 - d) / temperature))
     oracle.fit(train_z.double(), train_y)
     assert np.array_equal(knn_predict(train_z, train_y, test_z, k, temperature), oracle.predict(test_z.double()))
     assert knn_accuracy(train_z, train_y, test_z, test_y, k, temperature) == pytest.approx(

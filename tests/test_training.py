@@ -81,7 +81,7 @@ def test_the_warm_up_is_linear_and_meets_the_cosine():
     assert learning_rate(500, 100, 0.4) == pytest.approx(0, abs=1e-12)
 
 
-# --- the loop ----------------------------------------------------------------------------------------------------------
+# --- the loop --------------------------------------------------------------------------------------------------------
 
 def test_fit_equals_a_loop_written_out_bit_for_bit(monkeypatch):
     monkeypatch.setattr(training, "autocast_dtype", lambda device: None)
@@ -332,7 +332,8 @@ def test_a_resumed_run_has_the_rest_of_its_budget(clock, tmp_path):
             on_epoch=stop_after(3))
     clock.now += 5000  # the night
     second = Slow(clock)
-    history = fit(second, image_set(), epochs=1000, batch_size=8, lr=0.1, max_minutes=0.5, checkpoint=tmp_path / "run.pt")
+    history = fit(second, image_set(), epochs=1000, batch_size=8, lr=0.1, max_minutes=0.5,
+                  checkpoint=tmp_path / "run.pt")
     assert 16 <= second.seen <= 19 and history.column("lr")[-1] < 0.001
 
 
