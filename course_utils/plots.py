@@ -127,8 +127,8 @@ def bars(labels: Sequence[str], values: Sequence[float], intervals: Sequence[tup
     if chance is not None:
         axis.axvline(chance, color=BLACK, ls=":", lw=1.5)
         xlabel += " (dotted: chance)"
-    axis.set(yticks=y, yticklabels=labels, title=title, xlabel=xlabel, xlim=(0, 1.12 * max(tops)))
-    axis.invert_yaxis()
+    axis.set(yticks=y, yticklabels=labels, title=title, xlabel=xlabel, xlim=(0, 1.12 * max(tops) or 1))
+    axis.yaxis.set_inverted(True)  # invert_yaxis() would turn axes that share their y back at every second call
     return axis.figure
 
 
@@ -138,6 +138,7 @@ def vector_space(distance: Tensor, labels: Sequence[str], *, axis: Axes | None =
         _, axis = plt.subplots(figsize=(4.2, 4))
     d = distance.double().cpu() / distance.max().clamp(min=1e-12).cpu()
     x = ((d[0, 1]**2 + d[0, 2]**2 - d[1, 2]**2) / (2 * d[0, 1].clamp(min=1e-9))).item()
+    x = min(max(x, -d[0, 2].item()), d[0, 2].item())  # where the first two coincide, rounding would send it far away
     points = np.array([[0, 0], [d[0, 1].item(), 0], [x, np.sqrt(max(0.0, d[0, 2].item()**2 - x * x))]])
     shortest = min(((0, 1), (0, 2), (1, 2)), key=lambda pair: distance[pair].item())
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -188,7 +189,8 @@ def scoreboard(results: pandas.DataFrame, notebook: int, *,
     """The bar chart that grows: accuracy of every f(x) met up to `notebook`, one group of bars per metric."""
     results = results[results["notebook"] <= notebook]
     names = list(dict.fromkeys(results["feature"]))
-    figure, axes = plt.subplots(1, len(metrics), figsize=(12, 0.55 * len(names) + 1.6), sharey=True)
+    figure, axes = plt.subplots(1, len(metrics), figsize=(12, 0.55 * len(names) + 1.6), sharey=True, squeeze=False)
+    axes = axes[0]
     for axis, metric, color in zip(axes, metrics, COLORS, strict=False):
         shipped, own = (results[(results["metric"] == metric) & (results["own"] == mine)] for mine in (False, True))
         places = [names.index(name) for name in shipped["feature"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import itertools
 from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class Panel(ipywidgets.VBox):
             self.picture.value = _png(self.draw(**self.values))
             self.message.value = ""
         except Exception as error:  # noqa: BLE001  whatever the drawing raises belongs before the reader's eyes
-            self.message.value = f"<b>This setting cannot be drawn:</b> {type(error).__name__}: {error}"
+            self.message.value = f"<b>This setting cannot be drawn:</b> {html.escape(f'{type(error).__name__}: {error}')}"
 
     def _repr_mimebundle_(self, **options):
         data = super()._repr_mimebundle_(**options)

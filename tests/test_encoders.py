@@ -131,7 +131,7 @@ def test_projection_heads():
         assert projection_head(**head.config)(z).shape == head(z).shape
 
 
-# --- ImageNet weights -------------------------------------------------------------------------------------------------
+# --- ImageNet weights -----------------------------------------------------------------------------------
 
 def centre(picture):
     """A photograph [H, W, 3] as the ImageNet protocol shows it: shorter side 256, the middle 224."""

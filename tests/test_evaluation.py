@@ -66,7 +66,7 @@ def same_state(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-# --- features ------------------------------------------------------------------------------------------------------
+# --- features -------------------------------------------------------------------------------------------
 
 def test_features_leave_parameters_buffers_and_modes_as_they_were(encoder, scenes):
     before, modes = state_of(encoder), modes_of(encoder)
@@ -119,7 +119,7 @@ def test_size_resizes_each_batch_first(encoder, scenes):
     assert seen == [((3, 48, 48), True, True)] * 2
 
 
-# --- nearest neighbours -----------------------------------------------------------------------------------------
+# --- nearest neighbours ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("metric", "oracle"), [("cosine", "cosine"), ("l2", "euclidean"), ("l1", "manhattan")])
 def test_neighbours_equal_scikit_learn(clusters, metric, oracle):
@@ -214,7 +214,7 @@ def test_blockwise_top_k_finds_winners_in_one_block_and_in_the_rest():
     assert _top_k(score, 5)[1].tolist() == [[132, 131, 130, 129, 128], list(range(2568, 2563, -1))]
 
 
-# --- votes ----------------------------------------------------------------------------------------------------------
+# --- votes ----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.07), (200, 0.1), (20, 1.0)])
 def test_the_vote_equals_scikit_learn(clusters, k, temperature):
@@ -256,7 +256,7 @@ def test_labels_that_do_not_fit_their_features_are_refused(clusters):
         knn_predict(train_z, train_y, test_z, temperature=0)
 
 
-# --- linear evaluation ----------------------------------------------------------------------------------------------
+# --- linear evaluation ----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("l2", [1e-3, 1e-1])
 def test_the_probe_is_scikit_learns_logistic_regression(clusters, l2):
@@ -292,7 +292,7 @@ def test_the_probe_refuses_features_that_are_not_finite(clusters):
         linear_probe(train_z, train_y, test_z, test_y)
 
 
-# --- few labels and fine-tuning ------------------------------------------------------------------------------------
+# --- few labels and fine-tuning -------------------------------------------------------------------------
 
 def test_label_efficiency_is_the_mean_of_probes_on_balanced_draws(scenes):
     train, test = scenes, datasets.load("scenes", "test", limit=50)
@@ -335,7 +335,7 @@ def test_fine_tuning_repeats_and_leaves_the_callers_random_numbers_alone(encoder
     assert first.loss == again.loss and first.column("accuracy") == again.column("accuracy")
 
 
-# --- intervals -------------------------------------------------------------------------------------------------------
+# --- intervals ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 7), (50, 100), (9_000, 10_000), (10, 10)])
 def test_wilson_interval_equals_scipy(hits, n):

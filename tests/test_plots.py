@@ -1,4 +1,4 @@
-"""Figures: alt text in the output's metadata, positions that are right, distances to scale, and no warning on the way."""
+"""Figures: alt text in the metadata, positions that are right, distances to scale, and no warning on the way."""
 
 import warnings
 
@@ -53,7 +53,7 @@ def texts(figure):
     return [text.get_text() for text in figure.findobj(mpl.text.Text)]
 
 
-# --- show -------------------------------------------------------------------------------------------------------------
+# --- show -----------------------------------------------------------------------------------------------
 
 def test_alt_text_travels_in_the_outputs_metadata(shown):
     figure, axis = plt.subplots(figsize=(4, 3))
@@ -79,7 +79,7 @@ def test_colours_are_okabe_and_itos_and_differ():
     assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(plots.COLORS)
 
 
-# --- images -------------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------
 
 def test_images_become_rgb_arrays_between_0_and_1():
     grey = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
@@ -130,7 +130,7 @@ def test_neighbour_grid_frames_the_same_class_and_counts_it(scenes):
     assert "short" in texts(bare)
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------
 
 def test_bars_are_as_long_as_their_values_and_the_first_is_on_top():
     figure = drawn(plots.bars(["a", "b"], [0.25, 0.5], [(0.2, 0.3), (0.4, 0.6)], title="t", xlabel="x", chance=0.1))
@@ -202,14 +202,14 @@ def test_three_images_shows_distances_of_scaled_features_and_says_who_is_togethe
     expected = torch.cdist(z, z)
     points = triangle(figure)
     at = np.linalg.norm(points[:, None] - points, axis=2)
-    assert x.shape == (3, 3, 32, 32) and 0 <= x.min() and x.max() <= 1
+    assert x.shape == (3, 3, 32, 32) and x.min() >= 0 and x.max() <= 1
     assert np.allclose(at / at.max(), expected / expected.max(), atol=1e-5)
     assert "f(x) = the upper edge   →   x₁ and x₃: same background, together" in texts(figure)
     good = plots.three_images(lambda x: torch.tensor([[1.0, 0], [1, 0.1], [0, 1]]), size=64)
     assert any("same thing, together" in text for text in texts(drawn(good)))
 
 
-# --- the chart that grows ------------------------------------------------------------------------------------------------
+# --- the chart that grows -------------------------------------------------------------------------------
 
 def board(*rows):
     columns = ["notebook", "feature", "metric", "value", "low", "high", "own"]

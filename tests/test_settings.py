@@ -102,7 +102,7 @@ def test_a_course_cannot_be_changed(bare):
         setup().profile = "gpu"
 
 
-# --- stand-ins -----------------------------------------------------------------------------------------------------
+# --- stand-ins ------------------------------------------------------------------------------------------
 
 @pytest.fixture
 def course():
@@ -151,7 +151,7 @@ def test_a_real_copy_needs_no_stand_in(bare, course, monkeypatch, capsys):
     assert course.natural_images() is real and capsys.readouterr().out == ""
 
 
-# --- precision -----------------------------------------------------------------------------------------------------
+# --- precision ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_old_cuda_cards_train_in_float16(monkeypatch, native, expected):

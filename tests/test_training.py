@@ -63,7 +63,7 @@ class Diverging(nn.Module):
         return (self.weight * (1.0 if self.seen <= self.good else self.bad)).sum()
 
 
-# --- the schedule ----------------------------------------------------------------------------------------------------
+# --- the schedule ---------------------------------------------------------------------------------------
 
 def test_the_schedule_is_torchs_cosine():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
@@ -81,7 +81,7 @@ def test_the_warm_up_is_linear_and_meets_the_cosine():
     assert learning_rate(500, 100, 0.4) == pytest.approx(0, abs=1e-12)
 
 
-# --- the loop --------------------------------------------------------------------------------------------------------
+# --- the loop -------------------------------------------------------------------------------------------
 
 def test_fit_equals_a_loop_written_out_bit_for_bit(monkeypatch):
     monkeypatch.setattr(training, "autocast_dtype", lambda device: None)
@@ -203,7 +203,7 @@ def test_an_empty_set_is_refused():
         fit(make(), image_set()[:0], **SETTINGS)
 
 
-# --- interruptions -------------------------------------------------------------------------------------------------
+# --- interruptions --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tmp_path, epoch):
@@ -281,7 +281,7 @@ def test_a_diverging_loss_is_noticed_within_an_epoch():
     assert method.seen == training.SYNC_EVERY
 
 
-# --- a time budget -------------------------------------------------------------------------------------------------
+# --- a time budget --------------------------------------------------------------------------------------
 
 class Ticking:
     """A clock that a test moves by hand; a step of `Slow` takes one second."""
@@ -357,7 +357,7 @@ def test_a_budget_of_no_time_is_refused(minutes):
         fit(make(), image_set(), **SETTINGS, max_minutes=minutes)
 
 
-# --- a disk that fails ---------------------------------------------------------------------------------------------
+# --- a disk that fails ----------------------------------------------------------------------------------
 
 def broken_write(monkeypatch, error):
     def save(_, path):

@@ -39,7 +39,7 @@ def draw():
 def test_a_panel_draws_its_first_settings(draw):
     shown = panel(draw, angle=slider(0, 90, 10), metric=choice(["l1", "l2"]), flip=toggle())
     assert draw.calls == [{"angle": 10, "metric": "l1", "flip": False}] == [shown.values]
-    assert shown.picture.value.startswith(b"\x89PNG") and shown.message.value == ""
+    assert bytes(shown.picture.value).startswith(b"\x89PNG") and shown.message.value == ""
     assert plt.imread(io.BytesIO(shown.picture.value)).shape[:2] == (100, 200)
 
 

@@ -1,0 +1,171 @@
+"""`import course_utils` is cheap; `python -m course_utils` does what it says and fails in plain words."""
+
+import json
+import os
+import runpy
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from course_utils import __main__ as command_line
+from course_utils import checkpoints, scoreboard
+from course_utils.datasets import storage
+
+IMPORT = """
+import json, sys, time
+import torch
+there, started = set(sys.modules), time.perf_counter()
+import course_utils
+print(json.dumps([time.perf_counter() - started, sorted(set(sys.modules) - there), sorted(course_utils.__all__)]))
+"""
+HEAVY = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets", "IPython", "medmnist", "PIL", "pooch",
+         "efficientnet_lite_pytorch", "safetensors", "tqdm"}
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    """Every file that a command writes goes to the temporary folder, and no data of this machine is found."""
+    monkeypatch.setattr(checkpoints, "DATA", tmp_path)
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped" / "checkpoints")
+    monkeypatch.setattr(scoreboard, "SHIPPED", tmp_path / "shipped" / "results")
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setattr(storage, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(storage, "user_cache", lambda: tmp_path / "user")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a command as `python -m course_utils` would: (exit status, what it printed, what it complained)."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["course_utils", *arguments])
+        monkeypatch.delitem(sys.modules, "course_utils.__main__", raising=False)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("course_utils", run_name="__main__")
+        return (int(end.value.code), *capsys.readouterr())
+
+    return run
+
+
+def test_importing_the_package_costs_next_to_nothing_over_torch():
+    runs = [json.loads(subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True, text=True).stdout)
+            for _ in range(3)]
+    assert statistics.median(seconds for seconds, _, _ in runs) < 0.3
+    _, imported, public = runs[0]
+    assert "course_utils" in imported and "evaluation" in public
+    assert not HEAVY & {name.split(".")[0] for name in imported}
+    assert not [name for name in imported if name.startswith("course_utils.")]
+
+
+def test_submodules_load_on_first_use_and_unknown_ones_say_so():
+    import course_utils
+
+    assert course_utils.evaluation.__name__ == "course_utils.evaluation"
+    assert course_utils.setup is course_utils.settings.setup and course_utils.Course is course_utils.settings.Course
+    with pytest.raises(AttributeError, match="no attribute 'evaluations'"):
+        course_utils.evaluations  # noqa: B018
+
+
+def test_the_doctor_finds_this_machine_in_order(run):
+    status, said, complained = run("doctor")
+    assert status == 0 and "All set" in said and "PROBLEM" not in said and not complained
+    for word in ("Python", "torch", "free disk", "profile ", "scenes, fundus, cifar10"):
+        assert word in said
+
+
+def test_the_doctor_names_what_is_missing(run, monkeypatch):
+    import importlib.metadata
+    import shutil
+
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "medmnist":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2**30))
+    status, said, _ = run("doctor")
+    assert status == 1 and "All set" not in said
+    assert "PROBLEM     medmnist is missing: pip install" in said and "PROBLEM     less than 2 GiB" in said
+
+
+def test_the_doctor_does_not_stumble_over_a_wrong_setting(run, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "desktop")
+    status, _, complained = run("doctor")
+    assert status == 1 and complained.startswith("doctor: COURSE_PROFILE='desktop'") and "Traceback" not in complained
+
+
+def test_data_loads_a_set_or_says_why_not(run):
+    status, said, _ = run("data", "fundus")
+    assert status == 0 and said.count("ImageSet('fundus'") == 2
+    status, _, complained = run("data", "nonsense")
+    assert status == 1 and "there is no data set 'nonsense'; known: scenes" in complained
+
+
+def test_an_unknown_experiment_lists_the_known_ones(run):
+    status, _, complained = run("experiment", "nonsense")
+    assert status == 1 and complained.startswith("experiment: unknown experiment 'nonsense'; there are: ")
+    assert "pixel-knn" in complained and "pretrain" not in complained and "Traceback" not in complained
+
+
+def test_an_unknown_method_lists_the_known_ones(run):
+    status, _, complained = run("pretrain", "magic", "scenes")
+    assert status == 1 and "unknown method 'magic'; there are: supervised" in complained
+
+
+def test_no_command_and_an_unknown_one_show_the_usage(run):
+    for arguments in ((), ("dance",)):
+        status, _, complained = run(*arguments)
+        assert status == 2 and "usage: python -m course_utils" in complained
+
+
+def test_pretrain_writes_a_checkpoint_that_loads_and_cleans_up(run, monkeypatch, folders):
+    monkeypatch.setenv("COURSE_PROFILE", "smoke")
+    status, said, _ = run("pretrain", "supervised", "scenes", "--seed", "3")
+    assert status == 0 and "wrote " in said
+    found = checkpoints.load("supervised-scenes")
+    assert found.card["seed"] == 3 and found.card["profile"] == "smoke" and found.card["epochs_run"] == 1
+    assert found.card["dataset"] == "scenes" and "made by code" in found.card["source"]
+    assert {"val_n", "val_knn", "val_linear", "test_n", "test_knn", "test_linear"} <= found.card["metrics"].keys()
+    assert len(found.card["history"]) == 1 and found.card["config"]["epochs"] == 1
+    written = sorted(path.relative_to(folders).as_posix() for path in folders.rglob("*") if path.is_file())
+    assert written == [f"runs/checkpoints/supervised-scenes.{kind}" for kind in ("json", "safetensors")]
+
+
+def test_ship_writes_where_the_course_keeps_its_own(run, monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "smoke")
+    asked = []
+    from course_utils.experiments import pretrain
+
+    def stand_in(course, method, dataset, **options):
+        asked.append((course.profile, method, dataset, options))
+        raise OSError("enough")
+
+    monkeypatch.setattr(pretrain, "pretrain", stand_in)
+    for ship, folder in (((), checkpoints.OWN), (("--ship",), checkpoints.SHIPPED)):
+        status, _, complained = run("pretrain", "supervised", "--epochs", "2", "--minutes", "1.5", *ship)
+        assert status == 1 and complained == "pretrain: enough\n"
+        assert asked[-1] == ("smoke", "supervised", "cifar10",
+                             {"seed": 0, "epochs": 2, "minutes": 1.5, "folder": folder})
+
+
+def test_results_prints_every_table_with_its_caption(run):
+    assert run("results")[0] == 0
+    row = {"feature": "pixels", "value": 0.25, "low": 0.2, "high": 0.3, "n": 100, "seeds": 1}
+    scoreboard.record("mine", [row], title="A title", profile="laptop", source="made by this test", folder=scoreboard.OWN)
+    status, said, _ = run("results")
+    assert status == 0 and "mine: A title" in said and "0.25" in said and "n = 100 test cases" in said
+
+
+def test_the_module_runs_from_another_folder(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "course_utils", "experiment", "nonsense"], cwd=tmp_path, text=True,
+                          capture_output=True, env={**os.environ, "COURSE_PROFILE": "smoke"})
+    assert done.returncode == 1 and "there are: " in done.stderr and "Traceback" not in done.stderr
+
+
+def test_every_command_has_a_function():
+    assert set(command_line.COMMANDS) == {"doctor", "data", "pretrain", "experiment", "results"}

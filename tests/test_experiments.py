@@ -1,0 +1,155 @@
+"""Experiments, on made-up images in place of CIFAR-10: rows that the scoreboard takes, and numbers that are right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from course_utils import checkpoints, datasets, experiments, scoreboard
+from course_utils.experiments import pixel_knn, pretrain, scoreboard_cifar10
+from course_utils.methods import Supervised
+from course_utils.settings import Course
+
+SETS = {split: datasets.load("scenes", split, limit=n) for split, n in (("train", 500), ("val", 30), ("test", 40))}
+
+
+@pytest.fixture
+def course():
+    return Course("smoke", torch.device("cpu"), torch.float32, 0)
+
+
+@pytest.fixture(autouse=True)
+def cifar10(monkeypatch, tmp_path):
+    """`datasets.load` gives small sets of made-up images under the name of CIFAR-10."""
+    def load(name, split="train", *, limit=None, size=None, **_):
+        data = SETS["train" if split == "train+val" else split]
+        if limit is not None:
+            data = data[datasets.limited_indices(data.labels, limit, 0)]
+        images = data.images if size is None else datasets.resize_square(data.images, size)
+        return replace(data, name=name, images=images)
+
+    monkeypatch.setattr(datasets, "load", load)
+    monkeypatch.setattr(checkpoints, "DATA", tmp_path)
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+
+
+def test_names_are_those_of_the_files_with_dashes():
+    assert {"pixel-knn", "few-labels", "fine-tuning", "scoreboard-cifar10"} <= set(experiments.names())
+    assert "pretrain" not in experiments.names() and not any("_" in name for name in experiments.names())
+
+
+@pytest.mark.parametrize("name", ["nonsense", "pretrain", "pixel_knn", "os"])
+def test_an_unknown_experiment_lists_the_known_ones(course, name):
+    with pytest.raises(ValueError, match=f"unknown experiment '{name}'; there are: .*pixel-knn"):
+        experiments.run(name, course)
+
+
+def test_pixel_neighbours_equal_scikit_learn(course, tmp_path):
+    path = experiments.run("pixel-knn", course, tmp_path / "results")
+    found = scoreboard.table("pixel-knn", path.parent)
+    assert found.attrs["title"] == pixel_knn.TITLE and set(found["profile"]) == {"smoke"} and set(found["n"]) == {40}
+    bank, test = (datasets.load("cifar10", split, limit=200) for split in ("train", "test"))
+    x, z = (data.float_images().flatten(1).double() for data in (bank, test))
+    for metric, oracle in (("l1", "manhattan"), ("l2", "euclidean"), ("cosine", "cosine")):
+        accuracy = KNeighborsClassifier(1, metric=oracle, algorithm="brute").fit(x, bank.labels).score(z, test.labels)
+        row = scoreboard.select(found, vote="nearest", metric=metric)
+        assert row["value"] == pytest.approx(accuracy, abs=1e-4) and row["low"] <= accuracy <= row["high"]
+    vote = KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07))
+    expected = vote.fit(x, bank.labels).score(z, test.labels)
+    assert scoreboard.select(found, scaling="raw", vote="20 nearest, weighted")["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_standardised_pixels_have_mean_0_and_deviation_1_per_channel():
+    z = pixel_knn.standardised(datasets.load("cifar10", "train+val")).unflatten(1, (3, -1))
+    assert torch.allclose(z.mean((0, 2)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(z.std((0, 2)), torch.ones(3), atol=1e-4)
+
+
+def test_the_scoreboard_has_three_measures_of_every_feature_at_hand(course, tmp_path, monkeypatch):
+    checkpoints.save(pretrain.build("supervised", SETS["train"], "smoke"), "supervised-cifar10", {}, checkpoints.SHIPPED)
+    found = scoreboard.table("scoreboard-cifar10", experiments.run("scoreboard-cifar10", course, tmp_path).parent)
+    names = ["pixels", "random network", "supervised (small, CIFAR-10)", "supervised (ImageNet)"]
+    assert list(dict.fromkeys(found["feature"])) == names
+    for name in names:
+        rows = found[found["feature"] == name]
+        assert rows["metric"].tolist() == ["kNN", "linear probe", "10 labels per class"]
+        assert rows["seeds"].tolist() == [1, 1, 5] and (rows["low"] < rows["value"]).all()
+
+
+def test_only_shipped_checkpoints_are_on_the_shared_scoreboard(course):
+    method = pretrain.build("supervised", SETS["train"], "smoke")
+    checkpoints.save(method, "simclr-cifar10", {}, checkpoints.OWN)
+    assert "simclr" not in scoreboard_cifar10.representations(course)
+    checkpoints.save(method, "simclr-cifar10", {}, checkpoints.SHIPPED)
+    notebook, f = scoreboard_cifar10.representations(course)["simclr"]
+    assert notebook == 6 and f(SETS["val"]).shape == (30, 256)
+
+
+def test_few_labels_has_a_row_for_each_feature_and_count(course, tmp_path):
+    found = scoreboard.table("few-labels", experiments.run("few-labels", course, tmp_path).parent)
+    assert found.groupby("feature", sort=False)["per_class"].apply(list).to_dict() == {
+        name: [1, 2, 5, 10, 50] for name in ("pixels", "random network", "supervised (ImageNet)")}
+    assert set(found["seeds"]) == {5} and (found["low"] <= found["value"]).all()
+
+
+def test_fine_tuning_has_a_curve_from_each_start(course, tmp_path, monkeypatch):
+    from course_utils.experiments import fine_tuning
+
+    seen = []
+
+    def curve(start, train, cases, epochs, lr, seed, course):
+        seen.append((start, len(cases), lr, seed))
+        return [0.5 + 0.1 * seed] * epochs
+
+    monkeypatch.setattr(fine_tuning, "_curve", curve)
+    found = scoreboard.table("fine-tuning", experiments.run("fine-tuning", course, tmp_path).parent)
+    assert found["start"].tolist() == ["random", "ImageNet"] and set(found["value"]) == {0.55} and set(found["seeds"]) == {2}
+    assert found.attrs["settings"]["lr"] == {"random": 0.05, "ImageNet": 0.05}
+    assert all(low < 0.5 and high > 0.6 for low, high in zip(found["low"], found["high"], strict=True))
+
+
+def test_one_fine_tuning_curve_runs(course):
+    from course_utils.experiments.fine_tuning import _curve
+
+    train = datasets.load("cifar10", "train", limit=20, size=32)
+    accuracies = _curve("ImageNet", train, train, 1, 0.01, 0, course)
+    assert len(accuracies) == 1 and 0 <= accuracies[0] <= 1
+
+
+# --- recipes ------------------------------------------------------------------------------------------------------------
+
+def test_every_method_has_a_recipe_for_every_profile():
+    assert set(pretrain.RECIPES) == {(m, profile) for m in pretrain.METHODS for profile in ("smoke", "laptop", "gpu")}
+
+
+@pytest.mark.parametrize(("profile", "name", "stem"), [("smoke", "resnet10", "fast"), ("laptop", "resnet10", "fast"),
+                                                       ("gpu", "resnet18", "cifar")])
+def test_the_encoder_follows_the_profile(profile, name, stem):
+    method = pretrain.build("supervised", SETS["train"], profile)
+    assert isinstance(method, Supervised) and method.head.out_features == 10
+    assert (method.encoder.config["name"], method.encoder.config["stem"]) == (name, stem)
+    assert method.augment(torch.rand(4, 3, 32, 32)).shape == (4, 3, 32, 32)
+
+
+def test_an_unknown_method_is_refused_before_any_work(course):
+    for ask in (lambda: pretrain.build("magic", SETS["train"], "smoke"),
+                lambda: pretrain.pretrain(course, "magic", "cifar10")):
+        with pytest.raises(ValueError, match="unknown method 'magic'; there are: supervised"):
+            ask()
+
+
+def test_pretraining_resumes_and_cleans_up(course, tmp_path, monkeypatch):
+    state = tmp_path / "runs" / "training" / "supervised-cifar10-smoke-0.pt"
+    real, seen = pretrain.measure, []
+    monkeypatch.setattr(pretrain, "measure", lambda *_: seen.append(state.exists()) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pretrain.pretrain(course, "supervised", "cifar10", folder=tmp_path / "out")
+    assert seen == [True] and state.exists()  # the training is not lost
+    monkeypatch.setattr(pretrain, "measure", real)
+    monkeypatch.setattr(pretrain.methods.Supervised, "forward", lambda *_: 1 / 0)  # nothing is trained again
+    pretrain.pretrain(course, "supervised", "cifar10", folder=tmp_path / "out")
+    assert not state.exists()
+    card = checkpoints.load("supervised-cifar10", tmp_path / "out").card
+    assert card["metrics"]["val_n"] == 30 and card["metrics"]["test_n"] == 40 and card["images"] == 256
