@@ -18,6 +18,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; try: make setup PYTHON=python3.12') if sys.version_info < (3, 11) else None"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/jupyter labextension disable @jupyterlab/apputils-extension:announcements  # its question covers the page
 	@touch $@
 
 lab: setup ## check this machine, then open JupyterLab at the notebooks

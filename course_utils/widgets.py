@@ -71,7 +71,8 @@ class Panel(ipywidgets.VBox):
             self.picture.value = _png(self.draw(**self.values))
             self.message.value = ""
         except Exception as error:  # noqa: BLE001  whatever the drawing raises belongs before the reader's eyes
-            self.message.value = f"<b>This setting cannot be drawn:</b> {html.escape(f'{type(error).__name__}: {error}')}"
+            what = html.escape(f"{type(error).__name__}: {error}")
+            self.message.value = f"<b>This setting cannot be drawn:</b> {what}"
 
     def _repr_mimebundle_(self, **options):
         data = super()._repr_mimebundle_(**options)

@@ -65,7 +65,7 @@ def marks(data):
     return sorted(data.images[:, 0, 0, 0].tolist())
 
 
-# --- splits and arguments -------------------------------------------------------------------------------
+# --- splits and arguments ---------------------------------------------------------------------------------------
 
 def test_val_is_a_fixed_balanced_tenth_that_train_leaves_out(root):
     tree(root / "bugs", each=30)
@@ -126,7 +126,7 @@ def test_names_are_the_built_in_ones_and_what_the_roots_hold(root):
     assert names() == ["scenes", "fundus", "cifar10", "pneumoniamnist", "retinamnist", "chestmnist", "birds", "bugs"]
 
 
-# --- roots ----------------------------------------------------------------------------------------------
+# --- roots ------------------------------------------------------------------------------------------------------
 
 def test_roots_are_searched_in_order(root, tmp_path, monkeypatch):
     tree(tmp_path / "second" / "bugs", each=3)
@@ -145,7 +145,7 @@ def test_a_root_that_is_relative_or_missing_is_an_error(root, monkeypatch, value
             call()
 
 
-# --- class trees: odd and broken ones -------------------------------------------------------------------
+# --- class trees: odd and broken ones -----------------------------------------------------------------------------
 
 def test_odd_image_modes_become_rgb_and_other_files_are_ignored(root):
     place = tree(root / "bugs", each=2)
@@ -257,7 +257,7 @@ def test_a_set_without_test_folder_or_with_too_few_images_says_so(root):
             load("bugs", split)
 
 
-# --- zip files ------------------------------------------------------------------------------------------
+# --- zip files ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("top", ["", "packed/", "other/"])
 def test_a_zip_file_reads_like_its_folder(root, top):
@@ -296,7 +296,7 @@ def test_a_broken_zip_file_is_named_and_left_alone(root, content):
     assert (root / "packed.zip").read_bytes() == content
 
 
-# --- the cache ------------------------------------------------------------------------------------------
+# --- the cache ----------------------------------------------------------------------------------------------------
 
 def cache_files(root):
     return sorted((root.parent / "downloads" / "cache").glob("*"))
@@ -361,7 +361,7 @@ def test_two_notebooks_may_decode_at_once(root):
     assert [file.suffix for file in cache_files(root)] == [".npz", ".npz"]  # train, and that there is no val
 
 
-# --- CIFAR-10 -------------------------------------------------------------------------------------------
+# --- CIFAR-10 -----------------------------------------------------------------------------------------------------
 
 @pytest.fixture
 def official(tmp_path, monkeypatch):
@@ -429,7 +429,7 @@ def test_without_files_and_download_the_error_says_what_was_tried_and_what_to_do
         assert str(root) in message and "COURSE_DATA" in message and embedded in message and "put " in message
 
 
-# --- downloads from a server on this machine that misbehaves --------------------------------------------
+# --- downloads from a server on this machine that misbehaves ----------------------------------------------------
 
 @pytest.fixture
 def server():
@@ -514,7 +514,7 @@ def test_a_failed_download_keeps_the_good_files(root, server, monkeypatch):
     assert keep.read_bytes() == before and load("retinamnist").images.shape[1:] == (3, 28, 28)
 
 
-# --- MedMNIST -------------------------------------------------------------------------------------------
+# --- MedMNIST -----------------------------------------------------------------------------------------------------
 
 def medmnist_file(path, name, n=30, **changes):
     rng, shape = np.random.default_rng(0), (28, 28, 3) if name == "retinamnist" else (28, 28)
@@ -577,7 +577,7 @@ def test_a_broken_medmnist_file_is_named_and_left_alone(root, fault):
     assert path.read_bytes() == before
 
 
-# --- synthetic sets, and the real ones ------------------------------------------------------------------
+# --- synthetic sets, and the real ones --------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", datasets.GENERATED)
 def test_generated_sets_are_the_same_pictures_whatever_the_seed(root, name, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from course_utils import checkpoints, datasets, experiments, scoreboard
-from course_utils.experiments import pixel_knn, pretrain, scoreboard_cifar10
+from course_utils import checkpoints, datasets, encoders, experiments, scoreboard
+from course_utils.experiments import few_labels, fine_tuning, pixel_knn, pretrain, scoreboard_cifar10
 from course_utils.methods import Supervised
 from course_utils.settings import Course
 
@@ -57,8 +57,8 @@ def test_pixel_neighbours_equal_scikit_learn(course, tmp_path):
         row = scoreboard.select(found, vote="nearest", metric=metric)
         assert row["value"] == pytest.approx(accuracy, abs=1e-4) and row["low"] <= accuracy <= row["high"]
     vote = KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07))
-    expected = vote.fit(x, bank.labels).score(z, test.labels)
-    assert scoreboard.select(found, scaling="raw", vote="20 nearest, weighted")["value"] == pytest.approx(expected, abs=1e-4)
+    row = scoreboard.select(found, scaling="raw", vote="20 nearest, weighted")
+    assert row["value"] == pytest.approx(vote.fit(x, bank.labels).score(z, test.labels), abs=1e-4)
 
 
 def test_standardised_pixels_have_mean_0_and_deviation_1_per_channel():
@@ -68,7 +68,9 @@ def test_standardised_pixels_have_mean_0_and_deviation_1_per_channel():
 
 
 def test_the_scoreboard_has_three_measures_of_every_feature_at_hand(course, tmp_path, monkeypatch):
-    checkpoints.save(pretrain.build("supervised", SETS["train"], "smoke"), "supervised-cifar10", {}, checkpoints.SHIPPED)
+    monkeypatch.setattr(encoders, "pretrained", lambda name: encoders.resnet10(width=4))
+    method = pretrain.build("supervised", SETS["train"], "smoke")
+    checkpoints.save(method, "supervised-cifar10", {}, checkpoints.SHIPPED)
     found = scoreboard.table("scoreboard-cifar10", experiments.run("scoreboard-cifar10", course, tmp_path).parent)
     names = ["pixels", "random network", "supervised (small, CIFAR-10)", "supervised (ImageNet)"]
     assert list(dict.fromkeys(found["feature"])) == names
@@ -87,16 +89,19 @@ def test_only_shipped_checkpoints_are_on_the_shared_scoreboard(course):
     assert notebook == 6 and f(SETS["val"]).shape == (30, 256)
 
 
-def test_few_labels_has_a_row_for_each_feature_and_count(course, tmp_path):
+def test_few_labels_has_a_row_for_each_feature_up_to_notebook_2_and_each_count(course, tmp_path, monkeypatch):
+    def colours(data):
+        return data.float_images().mean((2, 3))
+
+    monkeypatch.setattr(few_labels, "representations",
+                        lambda _: {"a": (1, colours), "b": (2, colours), "c": (6, lambda data: 1 / 0)})
     found = scoreboard.table("few-labels", experiments.run("few-labels", course, tmp_path).parent)
-    assert found.groupby("feature", sort=False)["per_class"].apply(list).to_dict() == {
-        name: [1, 2, 5, 10, 50] for name in ("pixels", "random network", "supervised (ImageNet)")}
+    assert list(zip(found["feature"], found["per_class"], strict=True)) == [
+        (name, count) for name in "ab" for count in (1, 2, 5, 10, 50)]
     assert set(found["seeds"]) == {5} and (found["low"] <= found["value"]).all()
 
 
 def test_fine_tuning_has_a_curve_from_each_start(course, tmp_path, monkeypatch):
-    from course_utils.experiments import fine_tuning
-
     seen = []
 
     def curve(start, train, cases, epochs, lr, seed, course):
@@ -105,20 +110,21 @@ def test_fine_tuning_has_a_curve_from_each_start(course, tmp_path, monkeypatch):
 
     monkeypatch.setattr(fine_tuning, "_curve", curve)
     found = scoreboard.table("fine-tuning", experiments.run("fine-tuning", course, tmp_path).parent)
-    assert found["start"].tolist() == ["random", "ImageNet"] and set(found["value"]) == {0.55} and set(found["seeds"]) == {2}
+    assert found["start"].tolist() == ["random", "ImageNet"]
+    assert set(found["value"]) == {0.55} and set(found["seeds"]) == {2}
+    assert [(start, cases, seed) for start, cases, _, seed in seen] == [  # the rate on val, the curves on test
+        (start, cases, seed) for start in ("random", "ImageNet") for cases, seed in ((20, 0), (20, 0), (20, 1))]
     assert found.attrs["settings"]["lr"] == {"random": 0.05, "ImageNet": 0.05}
     assert all(low < 0.5 and high > 0.6 for low, high in zip(found["low"], found["high"], strict=True))
 
 
 def test_one_fine_tuning_curve_runs(course):
-    from course_utils.experiments.fine_tuning import _curve
-
     train = datasets.load("cifar10", "train", limit=20, size=32)
-    accuracies = _curve("ImageNet", train, train, 1, 0.01, 0, course)
+    accuracies = fine_tuning._curve("ImageNet", train, train, 1, 0.01, 0, course)
     assert len(accuracies) == 1 and 0 <= accuracies[0] <= 1
 
 
-# --- recipes ------------------------------------------------------------------------------------------------------------
+# --- recipes --------------------------------------------------------------------------------------------
 
 def test_every_method_has_a_recipe_for_every_profile():
     assert set(pretrain.RECIPES) == {(m, profile) for m in pretrain.METHODS for profile in ("smoke", "laptop", "gpu")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import datasets
-from ..evaluation import label_efficiency
+from ..evaluation import PROBE_L2, label_efficiency
 from ..settings import Course
 from .scoreboard_cifar10 import representations
 
@@ -21,4 +21,4 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
             continue
         curve = label_efficiency((f(bank), f(test)), bank, test, PER_CLASS, seeds=5)
         rows += [{"feature": name, "value": row.pop("accuracy"), **row} for row in curve.to_dict("records")]
-    return rows, {"probe_l2": 1e-2, "pool": len(bank)}, test.source
+    return rows, {"probe_l2": PROBE_L2, "pool": len(bank)}, test.source

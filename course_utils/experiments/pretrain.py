@@ -34,6 +34,8 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
 
     Resumes from data/runs/training/<method>-<dataset>-<seed>.pt where a run was cut off.
     """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
     data = datasets.load(dataset, "train", limit=256 if course.profile == "smoke" else None)
     recipe = dict(RECIPES[method, course.profile])
     recipe["epochs"] = epochs or recipe["epochs"]

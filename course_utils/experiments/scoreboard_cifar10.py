@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import checkpoints, datasets, encoders
-from ..evaluation import features, knn_accuracy, label_efficiency, linear_probe, wilson_interval
+from ..evaluation import PROBE_L2, features, knn_accuracy, label_efficiency, linear_probe, wilson_interval
 from ..settings import Course
 
 TITLE = "Every f(x) so far on CIFAR-10: kNN, linear probe, and 10 labels per class"
@@ -43,7 +43,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         rows.append({**about, "metric": "10 labels per class", "value": few["accuracy"], "low": few["low"],
                      "high": few["high"], "seeds": 5})
         print(f"{name}: kNN {knn:.3f}, linear {probe.accuracy:.3f}, ten labels {few['accuracy']:.3f}", flush=True)
-    return rows, {"k": 20, "temperature": 0.07, "probe_l2": 1e-3, "few_label_l2": 1e-2}, test.source
+    return rows, {"k": 20, "temperature": 0.07, "probe_l2": PROBE_L2}, test.source
 
 
 def _random(seed: int) -> torch.nn.Module:
