@@ -3,10 +3,10 @@
 In all of them:
 
 - A batch of embeddings is a float tensor [B, D] on any device; the loss is a scalar, a mean, and has a gradient.
-- Row i of `z1` and row i of `z2` are two views of image i. Each of the 2B views serves as anchor u once; v⁺ is the other
+- Row i of `z1` and row i of `z2` are two views of image i. Each of the 2B views is an anchor u once; v⁺ is the other
   view of its image, the v⁻ are the 2B - 2 views of all other images.
-- The arithmetic is float32 (float64 stays), inside autocast and for half inputs too: at τ = 0.01 logits reach ±100, where
-  float16 overflows in exp, and bfloat16 keeps no digit after the point.
+- The arithmetic is float32 (float64 stays), inside autocast and for half inputs too: at τ = 0.01 logits reach ±100,
+  where float16 overflows in exp and bfloat16 rounds to halves.
 - No shape depends on the contents of a tensor and nothing waits for the device, so contents (NaN, say) are not checked.
 - Wrong shapes and numbers out of range raise ValueError.
 """
@@ -31,7 +31,7 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 
 
     anchor, positive, negative: [B, D], not normalised here. margin >= 0, in squared distance. valid: bool [B], the mask
     of `mine_triplets`; only these triplets count. With no active triplet the loss is a zero whose gradient is zero.
-    Schroff et al. 2015 (FaceNet), Eq. 2.
+    Schroff et al. 2015 (FaceNet), Section 3.1.
     """
     _check(1, anchor=anchor, positive=positive, negative=negative)
     _check_margin(margin)
@@ -47,14 +47,15 @@ def mine_triplets(z: Tensor, labels: Tensor, kind: str = "random",
     """Choose one triplet for each row of z: (anchor, positive, negative), indices int64 [B], and valid, bool [B].
 
     z: [B, D]; labels: integer [B], rows with equal labels are each other's positives. Distance is squared L2, as in
-    `triplet`, and margin >= 0 the margin used there. Every row is an anchor once; valid is False where it has no positive
-    or no negative in the batch (its indices then mean nothing). Random draws come from torch's generator of z's device.
+    `triplet`, and margin >= 0 the margin used there. Every row is an anchor once; valid is False where it has no
+    positive or no negative in the batch (its indices then mean nothing). Draws come from torch's global generator on
+    z's device.
 
     kind "random": a random positive and a random negative.
     "semi-hard": a random positive, and the nearest negative with d(a, p) < d(a, n) < d(a, p) + margin: farther than the
-    positive, but within the margin (FaceNet, Eq. 4). Where there is none, the farthest negative: its loss is zero, or,
-    where all negatives are nearer than the positive, it is the least hard.
-    "hard": the farthest positive and the nearest negative ("batch hard", Hermans et al. 2017, Eq. 5).
+    positive, but within the margin (FaceNet, Section 3.2). Where there is none, the farthest negative: its loss is
+    zero, or, where all negatives are nearer than the positive, it is the least hard.
+    "hard": the farthest positive and the nearest negative ("batch hard", Hermans et al. 2017, Section 2).
     """
     _check(1, z=z)
     _check_margin(margin)
@@ -146,11 +147,11 @@ def nt_logistic(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
 
 
 def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
-    """MoCo's loss: which of 1 + K keys belongs to the query? Cross-entropy of q·k / τ, where the answer is always key 0.
+    """MoCo's loss: which of 1 + K keys belongs to the query? Cross-entropy of q·k / τ, and the answer is always key 0.
 
-    query, key: [B, D], ℓ2-normalised here; queue: [K, D], used as it is, since it holds normalised keys. temperature > 0.
-    Key and queue are detached here: only the query gets a gradient. The queue is copied, so that the caller may write
-    into it before `backward`. MoCo (He et al. 2020), Eq. 1 and Algorithm 1; τ of MoCo v2.
+    query, key: [B, D], ℓ2-normalised here. queue: [K, D], taken as it is, since it holds normalised keys already.
+    temperature > 0. Key and queue are detached here: only the query gets a gradient. The queue is copied, so that the
+    caller may write into it before `backward`. MoCo (He et al. 2020), Eq. 1 and Algorithm 1; τ as in MoCo v2.
     """
     _check(1, query=query, key=key)
     _check_temperature(temperature)
@@ -181,7 +182,7 @@ def _dots(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _squared_distances(z: Tensor) -> Tensor:
-    """|z_i - z_j|² [B, B], from the batch's mean: the differences below are of small numbers then, even in collapse."""
+    """|z_i - z_j|² [B, B], from the batch's mean: near collapse the differences are of small numbers then."""
     z = _wide(z)
     z = z - z.mean(dim=0)
     norms = z.square().sum(1)

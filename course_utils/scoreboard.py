@@ -78,9 +78,9 @@ def table(experiment: str, folder: str | Path | None = None) -> pandas.DataFrame
 
 
 def select(results: pandas.DataFrame, **where) -> pandas.Series:
-    """The one row of a table whose columns have these values; KeyError where it is not exactly one."""
+    """The one shipped row (own=True: the student's) whose columns have these values; KeyError where it is not one."""
     rows = results
-    for key, value in where.items():
+    for key, value in ({"own": False} | where).items():
         rows = rows[rows[key] == value]
     if len(rows) != 1:
         raise KeyError(f"{len(rows)} rows match {where}; there should be exactly one")
@@ -97,11 +97,12 @@ def cite(results: pandas.DataFrame, **where) -> str:
 
 
 def caption(results: pandas.DataFrame) -> str:
-    """One line under a table or figure: set, n, seeds, profile, machine and date."""
+    """One line under a table or figure (its shipped rows, if any): set, n, seeds, profile, machine, date."""
     def span(values) -> str:
         return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,}–{max(values):,}"
 
     about = results.attrs
+    results = results if results["own"].all() else results[~results["own"]]
     return (f"{about['source']}; n = {span(results['n'])} test cases, {span(results['seeds'])} run(s) each, "
             f"95 % intervals; {about['profile']} profile, {about['machine']}, {about['date']}.")
 

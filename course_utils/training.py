@@ -96,36 +96,42 @@ def fit(method: nn.Module, data: ImageSet, *, epochs: int, batch_size: int = 256
     with bar, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), ExitStack() as leaving:
         leaving.callback(method.train, was_training)
         for epoch in range(len(history.rows), epochs):
-            if clock.fraction >= 1:
-                break
             method.train()
-            started = time.perf_counter()
             # Seeded by (seed, epoch): a resumed run draws what an undisturbed one draws, with no state to save.
             torch.manual_seed(1_000_003 * seed + epoch)
-            order = torch.randperm(len(data))[:steps * batch_size].view(steps, batch_size)
-            total, done = torch.zeros((), device=device), 0
-            for step, index in enumerate(order.to(device)):
-                at = max(epoch * steps + step, clock.fraction * epochs * steps)
-                if at >= epochs * steps:
-                    break
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(at, epochs * steps, lr, warmup_epochs * steps)
-                total += _step(method, data.images[index], data.labels[index], optimizer, scaler)
-                done += 1
-                bar.update()
-                if done % SYNC_EVERY == 0:
-                    mean = _finite(total.item() / done, epoch, step, checkpoint)
-                    bar.set_postfix_str(f"epoch {epoch + 1}/{epochs}, loss {mean:.3f}", refresh=False)
-            if not done:  # the time was up before the first batch
+            batches = torch.randperm(len(data))[:steps * batch_size].view(steps, batch_size).to(device)
+            row = _epoch(method, data, batches, epoch, optimizer, scaler, config, clock, bar, checkpoint)
+            if row is None:  # the time was up before the first batch
                 break
-            row = {"epoch": epoch + 1, "loss": _finite(total.item() / done, epoch, step, checkpoint),
-                   "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
             history.rows.append(row)
             metrics = (on_epoch(epoch + 1, method) if on_epoch else None) or {}
             # Plain numbers: NumPy's would be pickled into a checkpoint that could then not be read without pickle.
             row |= {key: value.item() if hasattr(value, "item") else value for key, value in metrics.items()}
             _save(checkpoint, state, config, history)
     return history
+
+
+def _epoch(method: nn.Module, data: ImageSet, batches: Tensor, epoch: int, optimizer: Optimizer, scaler, config: dict,
+           clock: _Clock, bar: tqdm, checkpoint: str | Path | None) -> dict | None:
+    """One pass over `batches`, int64 [steps, B]; its row of the history, None where the clock allowed no step."""
+    started, steps, epochs = time.perf_counter(), len(batches), config["epochs"]
+    total, done = torch.zeros((), device=batches.device), 0
+    for step, index in enumerate(batches):
+        at = max(epoch * steps + step, clock.fraction * epochs * steps)  # in steps, by whichever is ahead
+        if at >= epochs * steps:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(at, epochs * steps, config["lr"], config["warmup_epochs"] * steps)
+        total += _step(method, data.images[index], data.labels[index], optimizer, scaler)
+        done += 1
+        bar.update()
+        if done % SYNC_EVERY == 0:
+            mean = _finite(total.item() / done, epoch, step, checkpoint)
+            bar.set_postfix_str(f"epoch {epoch + 1}/{epochs}, loss {mean:.3f}", refresh=False)
+    if not done:
+        return None
+    return {"epoch": epoch + 1, "loss": _finite(total.item() / done, epoch, done - 1, checkpoint),
+            "lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
 
 
 def _step(method: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer, scaler) -> Tensor:

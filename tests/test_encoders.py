@@ -169,6 +169,17 @@ def test_the_pretrained_backbone_is_its_packages_network():
     assert torch.allclose(encoder.classify(x), encoder.net(x * 2 - 1), atol=1e-4)
 
 
+def test_the_backbones_running_statistics_catch_up_within_a_short_training():
+    encoder = encoders.efficientnet_lite0().train()
+    first = encoder.net._bn0
+    x = torch.rand(4, 3, 32, 32)
+    batch_mean = encoder.net._conv_stem(encoder.normalize(x)).mean((0, 2, 3))
+    with torch.no_grad():
+        for _ in range(30):
+            first(encoder.net._conv_stem(encoder.normalize(x)))
+    assert torch.allclose(first.running_mean, batch_mean * (1 - 0.9**30), atol=1e-4)
+
+
 def test_a_download_that_fails_says_what_to_do_instead(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(RuntimeError, match=re.escape("use pretrained('efficientnet_lite0')")):

@@ -10,11 +10,15 @@ from torch import nn
 from .. import augment, checkpoints, datasets, encoders, evaluation, methods, training
 from ..settings import Course
 
-METHODS = ("supervised",)
+METHODS = ("supervised", "rotation")
 RECIPES = {  # epochs, batch size, lr, weight decay by (method, profile); chosen on the val split
     ("supervised", "smoke"): dict(epochs=1, batch_size=128, lr=0.1, weight_decay=5e-4),
     ("supervised", "laptop"): dict(epochs=40, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
     ("supervised", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
+    # RotNet's: 128 images, each in four rotations (Gidaris et al. 2018, Section 4.1); its 200 epochs on the gpu profile
+    ("rotation", "smoke"): dict(epochs=1, batch_size=64, lr=0.1, weight_decay=5e-4),
+    ("rotation", "laptop"): dict(epochs=25, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
+    ("rotation", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
 }
 
 
@@ -22,9 +26,11 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
     """The method with its encoder for this profile (laptop: resnet10, fast stem; gpu: ResNet-18, CIFAR stem)."""
     encoder = encoders.resnet18("cifar") if profile == "gpu" else encoders.resnet10("fast")
     size = data.images.shape[-1]
+    views = nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
     if method == "supervised":
-        views = nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
         return methods.Supervised(encoder, len(data.classes), augment=views)
+    if method == "rotation":
+        return methods.RotationPrediction(encoder, augment=views)
     raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
 
 
@@ -32,7 +38,7 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
              minutes: float | None = None, folder: Path = checkpoints.OWN) -> Path:
     """Train `method` on `dataset`'s train split (val and test stay out), evaluate and save the last epoch.
 
-    Resumes from data/runs/training/<method>-<dataset>-<seed>.pt where a run was cut off.
+    Resumes from data/runs/training/<method>-<dataset>-<profile>-<seed>.pt where a run was cut off.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
@@ -44,7 +50,7 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
     name = f"{method}-{dataset}"
     state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
     history = training.fit(model, data, **recipe, seed=seed, checkpoint=state, max_minutes=minutes,
-                           on_epoch=lambda epoch, _: print(f"epoch {epoch} done", flush=True))
+                           on_epoch=_watch(data, dataset, recipe["epochs"], course))
     card = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile, "config": recipe,
             "seed": seed, "epochs_run": len(history.rows), "minutes": round(history.minutes, 1),
             "precision": str(course.precision).removeprefix("torch."),
@@ -53,6 +59,28 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
     path = checkpoints.save(model, name, card, folder)
     state.unlink(missing_ok=True)
     return path
+
+
+def _watch(data: datasets.ImageSet, dataset: str, epochs: int, course: Course):
+    """An on_epoch for `fit`: about twelve times in a run, kNN (and rotation) accuracy on val, for the history."""
+    bank = data[datasets.limited_indices(data.labels, min(5_000, len(data)), seed=0)]
+    val = datasets.load(dataset, "val", limit=course.pick(smoke=100, laptop=2_000, gpu=2_000))
+
+    def on_epoch(epoch: int, method: nn.Module) -> dict:
+        if epoch % max(1, epochs // 12) and epoch != epochs:
+            return {}
+        bank_z, val_z = evaluation.features(method.encoder, bank), evaluation.features(method.encoder, val)
+        found = {"val_knn": evaluation.knn_accuracy(bank_z, bank.labels, val_z, val.labels)}
+        if isinstance(method, methods.RotationPrediction):
+            turned = methods.all_rotations(val.images)
+            turns = torch.arange(4).repeat_interleave(len(val))
+            with evaluation.frozen(method.head):
+                predicted = method.head(evaluation.features(method.encoder, turned)).argmax(dim=1).cpu()
+            found["val_rotation"] = (predicted == turns).float().mean().item()
+        print(f"epoch {epoch}: {found}", flush=True)
+        return found
+
+    return on_epoch
 
 
 def measure(encoder: nn.Module, bank: datasets.ImageSet, dataset: str, course: Course) -> dict:
