@@ -191,6 +191,7 @@ def test_triplets_equal_pytorch_metric_learning():
     from pytorch_metric_learning import distances, miners, reducers
     from pytorch_metric_learning.losses import TripletMarginLoss
 
+    torch.manual_seed(0)
     z, labels = embedding(20, 4, seed=2)
     squared = distances.LpDistance(normalize_embeddings=False, p=2, power=2)
     for kind in losses.MINING_KINDS:
@@ -362,7 +363,7 @@ def test_symmetric_in_the_views_and_blind_to_the_order_of_images(name):
     swapped = TWO_VIEWS[name](z2, z1)
     torch.testing.assert_close(swapped, loss)
     torch.testing.assert_close(gradients(swapped, z1, z2), g)
-    order = torch.randperm(B)
+    order = torch.tensor([2, 0, 1, 5, 3, 4])
     torch.testing.assert_close(TWO_VIEWS[name](z1[order], z2[order]), loss)
     assert abs(TWO_VIEWS[name](z1[order], z2).item() - loss.item()) > 1e-3  # but not to which views belong together
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from torch import Tensor
 
 from .. import datasets
@@ -40,6 +42,11 @@ def flat(data: datasets.ImageSet) -> Tensor:
 
 def standardised(data: datasets.ImageSet) -> Tensor:
     """Pixels [N, C·H·W], each channel scaled to mean 0 and standard deviation 1 over CIFAR-10's training images."""
-    train = datasets.load("cifar10", "train+val").float_images()
-    mean, std = train.mean(dim=(0, 2, 3), keepdim=True), train.std(dim=(0, 2, 3), keepdim=True)
+    mean, std = _channel_statistics()
     return ((data.float_images() - mean) / std).flatten(1)
+
+
+@cache
+def _channel_statistics() -> tuple[Tensor, Tensor]:
+    train = datasets.load("cifar10", "train+val").float_images()
+    return train.mean(dim=(0, 2, 3), keepdim=True), train.std(dim=(0, 2, 3), keepdim=True)
