@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,7 +71,7 @@ def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None =
 
 
 def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine", *,
-                      chunk: int = 256) -> tuple[Tensor, Tensor]:
+                      chunk: int = 1024) -> tuple[Tensor, Tensor]:
     """The k nearest rows of bank [M, D] for each row of query [N, D]: (distance, index int64), both [N, k].
 
     The nearest comes first. metric: "cosine" (1 - similarity), "l2" (Euclidean) or "l1". Memory is bounded by `chunk`
@@ -82,26 +83,35 @@ def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine
         raise ValueError(f"k must lie between 1 and the bank's size {len(bank)}, got {k}")
     if metric not in ("cosine", "l2", "l1"):
         raise ValueError(f"metric must be 'cosine', 'l2' or 'l1', got {metric!r}")
-    query, bank = query.flatten(1).float(), bank.flatten(1).float()
+    query, bank = query.detach().flatten(1).float(), bank.detach().flatten(1).float()
     if metric == "cosine":
         query, bank = F.normalize(query), F.normalize(bank)
     if metric == "l2":  # from the bank's mean, not from the origin: the sum below is of small numbers then, and exact
         centre = bank.mean(dim=0)
         query, bank = query - centre, bank - centre
-    half_norms = 0.5 * bank.square().sum(dim=1) if metric == "l2" else None
+        half_norms = 0.5 * bank.square().sum(dim=1)
+    buffer = bank.new_empty(min(chunk, len(query)), len(bank))  # reused: new memory is slow
     found = []
     for q in query.split(chunk):
         if metric == "l1":
             score = -torch.cdist(q, bank, p=1)  # [chunk, M], larger is nearer
-        elif metric == "l2":  # |q - b|² = |q|² - 2 (q·b - |b|²/2)
-            score = torch.addmm(-half_norms, q, bank.T)
         else:
-            score = q @ bank.T
+            score = _product(q, bank, out=buffer[:len(q)])
+        if metric == "l2":  # |q - b|² = |q|² - 2 (q·b - |b|²/2)
+            score -= half_norms
         best, index = _top_k(score, k)
         if metric == "l2":
             best = (q.square().sum(dim=1, keepdim=True) - 2 * best).clamp(min=0).sqrt()
         found.append((1 - best if metric == "cosine" else best.abs(), index))
     return torch.cat([d for d, _ in found]), torch.cat([i for _, i in found])
+
+
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a @ b.T, [n, M], written into `out`; on the CPU by NumPy, whose BLAS is the faster one on AMD processors."""
+    if out.device.type == "cpu":
+        np.matmul(a.numpy(), b.T.numpy(), out=out.numpy())
+        return out
+    return torch.mm(a, b.T, out=out)
 
 
 def _top_k(score: Tensor, k: int, block: int = 64) -> tuple[Tensor, Tensor]:
@@ -267,7 +277,7 @@ def _check_features(query: Tensor, bank: Tensor) -> None:
     if query.flatten(1).shape[1] != bank.flatten(1).shape[1]:
         raise ValueError(f"query {list(query.shape)} and bank {list(bank.shape)} have different feature sizes")
     for name, z in (("query", query), ("bank", bank)):
-        if not torch.isfinite(z).all():
+        if not torch.isfinite(z.sum()):  # NaN and infinity survive a sum
             raise ValueError(f"the {name} features hold NaN or infinity: has training diverged?")
 
 

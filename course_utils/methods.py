@@ -65,7 +65,7 @@ class RotationPrediction(nn.Module):
 
 
 def all_rotations(images: Tensor) -> Tensor:
-    """The batch [B, C, H, W] turned counter-clockwise by 0, 90, 180, 270 degrees, one after the other: [4B, C, H, W]."""
+    """The batch [B, C, H, W] turned counter-clockwise by 0, 90, 180, 270 degrees, stacked: [4B, C, H, W]."""
     if images.shape[-1] != images.shape[-2]:
         raise ValueError(f"quarter turns need square images, got {list(images.shape)}")
     return torch.cat([images.rot90(turns, dims=(2, 3)) for turns in range(4)])
