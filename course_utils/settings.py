@@ -80,7 +80,8 @@ def _banner(course: Course) -> str:
                  "laptop": "sized for a CPU; every cell under 90 seconds.",
                  "gpu": "the full settings, sized for one accelerator."}[course.profile]
     device = str(course.device)
-    device += f", {torch.get_num_threads()} threads" if device == "cpu" else f" ({_device_name(course.device)})"
+    threads = torch.get_num_threads()
+    device += f", {threads} thread{'s' * (threads > 1)}" if device == "cpu" else f" ({_device_name(course.device)})"
     return (f"profile  {course.profile}: {explained}\n"
             f"device   {device}, {str(course.precision).removeprefix('torch.')}\n"
             f"data     {_data_line(course.profile)}")
