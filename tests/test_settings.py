@@ -72,7 +72,7 @@ def test_the_banner_has_three_lines_and_smoke_says_its_numbers_are_none(bare, mo
     setup()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["profile", "device", "data"]
-    assert "NO RESULTS" in lines[0] and "cpu, 1 threads" in lines[1] and "scenes" in lines[2]
+    assert "NO RESULTS" in lines[0] and "cpu, 1 thread" in lines[1] and "scenes" in lines[2]
     monkeypatch.setenv("COURSE_PROFILE", "laptop")
     setup()
     lines = capsys.readouterr().out.splitlines()
