@@ -31,12 +31,13 @@ unit: setup ## unit tests only
 	$(BIN)/python -m pytest
 
 notebooks: setup ## all notebooks at reduced settings, checked values compared
-	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=60 \
+	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
 run: setup ## execute the notebooks and write them as pages into build/site
 	mkdir -p build/site
 	$(BIN)/jupyter nbconvert --execute --to html --log-level WARN --ExecutePreprocessor.timeout=600 \
+	  --template template --TemplateExporter.extra_template_basedirs=notebooks \
 	  --embed-images --output-dir build/site $(NOTEBOOKS)
 	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
 
