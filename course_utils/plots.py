@@ -179,6 +179,7 @@ def three_images(f: Callable[[Tensor], Tensor], *, name: str = "f(x)", size: int
         left.text(centre[0], -1, f"{mark}: {data.classes[label]}", ha="center", va="bottom", fontsize=13)
     vector_space(distance, ("$f(x_1)$", "$f(x_2)$", "$f(x_3)$"), axis=right)
     same_thing = bool(distance[0, 1] < distance[0, 2])
+    right.set_xlabel("distances at feature length one, drawn to scale")
     verdict = f"{'x₁ and x₂: same thing' if same_thing else 'x₁ and x₃: same background'}, together"
     figure.suptitle(f"f(x) = {name}   →   {verdict}", fontsize=14)
     return figure

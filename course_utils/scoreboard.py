@@ -103,8 +103,9 @@ def caption(results: pandas.DataFrame) -> str:
 
     about = results.attrs
     results = results if results["own"].all() else results[~results["own"]]
-    return (f"{about['source']}; n = {span(results['n'])} test cases, {span(results['seeds'])} run(s) each, "
-            f"95 % intervals; {about['profile']} profile, {about['machine']}, {about['date']}.")
+    bank = f"bank {span(results['bank'])}; " if "bank" in results else ""
+    return (f"{about['source']}; {bank}n = {span(results['n'])} test cases; seeds: {span(results['seeds'])}; 95 % intervals;\n"
+            f"{about['profile']} profile, {about['machine']}, {about['date']}.")
 
 
 def experiments() -> list[str]:

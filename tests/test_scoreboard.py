@@ -103,7 +103,7 @@ def test_a_number_is_cited_with_its_interval_n_seeds_and_profile(folder):
         "0.412 (95 % interval 0.400–0.420, n = 10,000, one run, laptop profile)")
     assert "5 seeds" in cite(table("knn"), feature="b")
     assert caption(table("knn")).startswith(
-        "made by this test; n = 10,000 test cases, 1–5 run(s) each, 95 % intervals; laptop profile, ")
+        "made by this test; n = 10,000 test cases; seeds: 1–5; 95 % intervals;\nlaptop profile, ")
 
 
 def write_often(folder, value):
