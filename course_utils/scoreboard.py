@@ -104,7 +104,8 @@ def caption(results: pandas.DataFrame) -> str:
     about = results.attrs
     results = results if results["own"].all() else results[~results["own"]]
     bank = f"bank {span(results['bank'])}; " if "bank" in results else ""
-    return (f"{about['source']}; {bank}n = {span(results['n'])} test cases; seeds: {span(results['seeds'])}; 95 % intervals;\n"
+    return (f"{about['source']}; {bank}n = {span(results['n'])} test cases; seeds: {span(results['seeds'])}; "
+            f"95 % intervals;\n"
             f"{about['profile']} profile, {about['machine']}, {about['date']}.")
 
 
