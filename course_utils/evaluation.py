@@ -204,7 +204,7 @@ def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tenso
 
 
 def label_efficiency(encoder_or_features: nn.Module | tuple[Tensor, Tensor], train: ImageSet, test: ImageSet,
-                     per_class: Sequence[int] = (1, 2, 5, 10, 50), seeds: int = 5,
+                     per_class: Sequence[int] = (1, 2, 5, 10, 50), seeds: int = 3,
                      l2: float = PROBE_L2) -> pandas.DataFrame:
     """Linear-probe accuracy against labels per class: columns per_class, accuracy, low, high, seeds, n.
 

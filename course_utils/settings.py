@@ -50,7 +50,7 @@ class Course:
 
 @cache  # once per set and session, not once per call
 def _announce_stand_in(name: str, stand_in: str, why: str) -> None:
-    bar = "─" * 100
+    bar = "-" * 100
     print(f"{bar}\n{name} is not at hand, so these cells run on {stand_in!r}: pictures made by code, not photographs.\n"
           f"What you see holds for {stand_in!r}; the text speaks of {name}.\n{why}\n{bar}")
 
