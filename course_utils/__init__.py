@@ -1,4 +1,4 @@
-"""Self-supervised vision, small enough to read in an evening. Each idea lives in one file: the README has a reading order.
+"""Self-supervised vision, small enough to read in an evening. One idea, one file; the README has a reading order.
 
 Submodules load on first use, so that `import course_utils` costs next to nothing.
 """

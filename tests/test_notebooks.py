@@ -45,7 +45,7 @@ def test_holds_the_outputs_of_one_clean_run_from_top_to_bottom(notebook):
 def test_was_run_at_the_laptop_profile_on_real_images(notebook):
     printed = "".join(output.get("text", "") for output in outputs(notebook))
     assert "profile  laptop" in printed
-    assert "images: CIFAR-10 (JPEG copy)" in printed  # printed by the run, not read from a result file
+    assert "images: CIFAR-10 (JPEG copy)" in printed  # by the run itself, not read from a result file
 
 
 def test_shows_no_error_warning_or_path_of_this_machine(notebook):
