@@ -277,7 +277,8 @@ def _check_features(query: Tensor, bank: Tensor) -> None:
     if query.flatten(1).shape[1] != bank.flatten(1).shape[1]:
         raise ValueError(f"query {list(query.shape)} and bank {list(bank.shape)} have different feature sizes")
     for name, z in (("query", query), ("bank", bank)):
-        if not torch.isfinite(z.sum()):  # NaN and infinity survive a sum
+        # NaN and infinity survive a sum; a sum of large finite numbers may overflow (float16), hence the second look.
+        if not torch.isfinite(z.sum()) and not torch.isfinite(z).all():
             raise ValueError(f"the {name} features hold NaN or infinity: has training diverged?")
 
 

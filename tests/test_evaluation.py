@@ -357,3 +357,8 @@ def test_mean_interval_equals_scipy():
     expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert mean_interval(values) == pytest.approx(expected, rel=1e-6)
     assert all(math.isnan(end) for end in mean_interval([0.5]))
+
+
+def test_finite_half_precision_features_whose_sum_overflows_are_accepted():
+    bank = torch.full((100, 1000), 2.0, dtype=torch.float16)  # sums to 200,000, beyond float16's 65,504
+    assert nearest_neighbors(bank[:1], bank, 1)[0].item() == pytest.approx(0, abs=1e-3)
