@@ -110,6 +110,55 @@ def resnet50(stem: str = "imagenet", width: int = 64) -> ResNet:
     return _resnet("resnet50", Bottleneck, (3, 4, 6, 3), stem, width)
 
 
+class NetworkInNetwork(nn.Module):
+    """RotNet's encoder for CIFAR-10: four blocks of a spatial and two 1×1 convolutions (Gidaris et al. 2018, Sec. 4.1).
+
+    x: float [B, 3, H, W] in [0, 1] -> [B, 192]. Pooling halves the map after the first and after the second block.
+    """
+
+    feature_dim = 192
+
+    def __init__(self):
+        super().__init__()
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self.block1 = _nin_block(3, (192, 160, 96), kernel=5)
+        self.block2 = _nin_block(96, (192, 192, 192), kernel=5)
+        self.block3 = _nin_block(192, (192, 192, 192), kernel=3)
+        self.block4 = _nin_block(192, (192, 192, 192), kernel=3)
+        self.pool1 = nn.MaxPool2d(3, stride=2, padding=1)
+        self.pool2 = nn.AvgPool2d(3, stride=2, padding=1)
+
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
+        """The feature maps [B, C, h, w] after each of the four blocks."""
+        maps = {"stage1": self.block1(self.normalize(x))}
+        maps["stage2"] = self.block2(self.pool1(maps["stage1"]))
+        maps["stage3"] = self.block3(self.pool2(maps["stage2"]))
+        maps["stage4"] = self.block4(maps["stage3"])
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stages(x)["stage4"].mean(dim=(2, 3))  # [B, 192]
+
+
+def _nin_block(in_channels: int, channels: Sequence[int], kernel: int) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU, three times: the first with the given kernel, the others 1×1."""
+    layers = []
+    for i, out_channels in enumerate(channels):
+        size = kernel if i == 0 else 1
+        convolution = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        layers += [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+        in_channels = out_channels
+    return nn.Sequential(*layers)
+
+
+def network_in_network() -> NetworkInNetwork:
+    """RotNet's Network-in-Network encoder, D = 192; 1.4 M parameters, 16 times the laptop encoder's work."""
+    encoder = NetworkInNetwork()
+    encoder.config = {"name": "network_in_network"}
+    return encoder
+
+
 class EfficientNetLite(nn.Module):
     """EfficientNet-Lite0 without its classifier, D = 1280; network from the package efficientnet-lite-pytorch.
 
@@ -206,7 +255,8 @@ def projection_head(in_dim: int, out_dim: int = 128, kind: str = "mlp") -> nn.Mo
     return head
 
 
-_BUILDERS = {f.__name__: f for f in (resnet10, resnet18, resnet34, resnet50, efficientnet_lite0)}
+_BUILDERS = {f.__name__: f for f in (resnet10, resnet18, resnet34, resnet50, network_in_network,
+                                       efficientnet_lite0)}
 
 
 def build(config: dict) -> nn.Module:

@@ -6,11 +6,9 @@ Nothing here changes the encoder it is given: its parameters and BatchNorm buffe
 from __future__ import annotations
 
 import copy
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +18,17 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from .datasets.imageset import ImageSet, balanced_indices
+from .intervals import correlation_interval, mean_interval, wilson_interval
+from .probes import PROBE_L2, NonlinearProbe, Probe, check_features, check_labels, linear_probe, nonlinear_probe
 
 if TYPE_CHECKING:
     import pandas
 
     from .training import History
 
-# The probes' weight penalty: chosen once on CIFAR-10's val split, as the best compromise between pixels, a random
-# network, a supervised one and ImageNet features (0.0001 … 1 tried), and then left alone.
-PROBE_L2 = 0.03
+__all__ = ["NonlinearProbe", "PROBE_L2", "Probe", "correlation_interval", "features", "fine_tune", "frozen",
+           "knn_accuracy", "knn_predict", "label_efficiency", "linear_probe", "mean_interval", "nearest_neighbors",
+           "nonlinear_probe", "wilson_interval"]
 
 
 @contextmanager
@@ -47,12 +47,13 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
             part.training = mode
 
 
-def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None = None, size: int | None = None,
-             batch_size: int = 256) -> Tensor:
+def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None = None, grid: int = 1,
+             size: int | None = None, batch_size: int = 256) -> Tensor:
     """The features float32 [N, D] of all images, on the encoder's device.
 
-    data: an ImageSet, or images uint8 or float in [0, 1], [N, C, H, W]. stage: average-pool that stage's map instead
-    of the final features. size: resize each batch to size×size first (an ImageNet encoder sees nothing at 32 px).
+    data: an ImageSet, or images uint8 or float in [0, 1], [N, C, H, W]. stage: that stage's map instead of
+    the final features, average-pooled to grid×grid cells (D = channels · grid²). size: resize each batch to size×size
+    first (an ImageNet encoder sees nothing at 32 px).
     """
     images = data.images if isinstance(data, ImageSet) else data
     device = next(encoder.parameters()).device
@@ -65,7 +66,10 @@ def features(encoder: nn.Module, data: ImageSet | Tensor, *, stage: str | None =
             if size is not None and batch.shape[-2:] != (size, size):
                 batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
             batch = batch.contiguous(memory_format=torch.channels_last)  # depthwise convolutions: 1.7 times as fast
-            z = encoder(batch) if stage is None else encoder.stages(batch)[stage].mean(dim=(2, 3))
+            if stage is None:
+                z = encoder(batch)
+            else:
+                z = F.adaptive_avg_pool2d(encoder.stages(batch)[stage], grid).flatten(1)
             pieces.append(z.float())
     return torch.cat(pieces)  # [N, D]
 
@@ -78,7 +82,7 @@ def nearest_neighbors(query: Tensor, bank: Tensor, k: int, metric: str = "cosine
     × M scores. Raises ValueError where shapes disagree, k is larger than the bank, the metric is unknown or a feature
     is not finite.
     """
-    _check_features(query, bank)
+    check_features(query, bank)
     if not 1 <= k <= len(bank):
         raise ValueError(f"k must lie between 1 and the bank's size {len(bank)}, got {k}")
     if metric not in ("cosine", "l2", "l1"):
@@ -135,7 +139,7 @@ def knn_predict(train_z: Tensor, train_y: Tensor, test_z: Tensor, k: int = 20, t
     Features are ℓ2-normalised, so similarity is the cosine. Protocol of Wu et al. 2018; k and τ as in DINO. Raises
     ValueError as `nearest_neighbors` does, and where labels and features disagree or τ is not positive.
     """
-    _check_labels(train_z, train_y)
+    check_labels(train_z, train_y)
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     distance, index = nearest_neighbors(test_z, train_z, k)
@@ -148,59 +152,9 @@ def knn_predict(train_z: Tensor, train_y: Tensor, test_z: Tensor, k: int = 20, t
 def knn_accuracy(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, k: int = 20,
                  temperature: float = 0.07) -> float:
     """The share of test features [N, D] whose class `knn_predict` gets right."""
-    _check_labels(test_z, test_y)
+    check_labels(test_z, test_y)
     prediction = knn_predict(train_z, train_y, test_z, k, temperature)
     return (prediction == test_y.to(prediction.device)).float().mean().item()
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A linear classifier on frozen features: its accuracy on the test features, a 95 % interval, and its weights."""
-
-    accuracy: float
-    interval: tuple[float, float]
-    weight: Tensor  # [classes, D], for standardised features
-    bias: Tensor  # [classes]
-    mean: Tensor  # [D]
-    std: Tensor  # [D]
-
-    def scores(self, z: Tensor) -> Tensor:
-        """Class scores [N, classes] of features [N, D]."""
-        return (z.to(self.mean.device) - self.mean) / self.std @ self.weight.T + self.bias
-
-    def predict(self, z: Tensor) -> Tensor:
-        """The most likely class, int64 [N], of features [N, D]."""
-        return self.scores(z).argmax(dim=1)
-
-
-def linear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Tensor, *, l2: float = PROBE_L2,
-                 steps: int = 200) -> Probe:
-    """Linear evaluation: multinomial logistic regression on frozen features, standardised by the training set.
-
-    z: [N, D], y: int64 [N]. Minimises mean cross-entropy + l2/2 · |W|² by L-BFGS (scikit-learn's C is 1/(N · l2)).
-    The interval is Wilson's, for the test sample. Raises ValueError for non-finite features or mismatched labels.
-    """
-    _check_features(test_z, train_z)
-    _check_labels(train_z, train_y)
-    _check_labels(test_z, test_y)
-    train_y = train_y.to(train_z.device)
-    mean, std = train_z.mean(dim=0), train_z.std(dim=0, correction=0)
-    std = torch.where(std > 1e-6 * std.max(), std, torch.ones_like(std))  # a dead feature stays zero
-    x = (train_z - mean) / std
-    weight = torch.zeros(int(train_y.max()) + 1, x.shape[1], device=x.device, requires_grad=True)
-    bias = torch.zeros(len(weight), device=x.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight.T + bias, train_y) + l2 / 2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(objective)
-    probe = Probe(0.0, (0.0, 0.0), weight.detach(), bias.detach(), mean, std)
-    accuracy = (probe.predict(test_z) == test_y.to(x.device)).float().mean().item()
-    return Probe(accuracy, wilson_interval(accuracy, len(test_y)), probe.weight, probe.bias, mean, std)
 
 
 def label_efficiency(encoder_or_features: nn.Module | tuple[Tensor, Tensor], train: ImageSet, test: ImageSet,
@@ -251,38 +205,3 @@ def fine_tune(encoder: nn.Module, train: ImageSet, test: ImageSet, *, epochs: in
 
     return fit(method, train, epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, seed=seed,
                warmup_epochs=1 if epochs > 2 else 0, on_epoch=accuracy)
-
-
-def wilson_interval(accuracy: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval (Wilson 1927) of a proportion that was measured on n independent cases."""
-    if n < 1 or not 0 <= accuracy <= 1:
-        raise ValueError(f"needs 0 <= accuracy <= 1 and n >= 1, got accuracy={accuracy}, n={n}")
-    centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % Student t-interval of the mean of at least two runs; for one run (nan, nan)."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    from scipy.stats import t
-
-    x = torch.tensor(values, dtype=torch.float64)
-    half = t.ppf(0.975, len(values) - 1) * x.std().item() / math.sqrt(len(values))
-    return x.mean().item() - half, x.mean().item() + half
-
-
-def _check_features(query: Tensor, bank: Tensor) -> None:
-    if query.flatten(1).shape[1] != bank.flatten(1).shape[1]:
-        raise ValueError(f"query {list(query.shape)} and bank {list(bank.shape)} have different feature sizes")
-    for name, z in (("query", query), ("bank", bank)):
-        # NaN and infinity survive a sum; a sum of large finite numbers may overflow (float16), hence the second look.
-        if not torch.isfinite(z.sum()) and not torch.isfinite(z).all():
-            raise ValueError(f"the {name} features hold NaN or infinity: has training diverged?")
-
-
-def _check_labels(z: Tensor, y: Tensor) -> None:
-    if y.shape != (len(z),) or y.is_floating_point():
-        raise ValueError(f"features {list(z.shape)} need integer labels of shape [{len(z)}], "
-                         f"got {y.dtype} {list(y.shape)}")

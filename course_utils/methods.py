@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .encoders import projection_head
+from .losses import MINING_KINDS, info_nce, mine_triplets, nt_xent, triplet
 
 
 class Supervised(nn.Module):
@@ -69,3 +75,176 @@ def all_rotations(images: Tensor) -> Tensor:
     if images.shape[-1] != images.shape[-2]:
         raise ValueError(f"quarter turns need square images, got {list(images.shape)}")
     return torch.cat([images.rot90(turns, dims=(2, 3)) for turns in range(4)])
+
+
+class TripletNetwork(nn.Module):
+    """Learn from triplets: two views of one image belong together, a view of any other image does not.
+
+    augment: makes a view; called twice on each batch. head: maps features to the embedding z, thrown away afterwards
+    (see `encoders.projection_head`). margin: in squared L2 distance. mining: "random", "semi-hard" or "hard", as in
+    `losses.mine_triplets`. normalize: scale z to length one, as FaceNet does (squared distances then lie in [0, 4]);
+    without it the network can please the loss by growing. Schroff et al. 2015, Section 3; ValueError for a bad setting.
+    """
+
+    name = "triplet"
+
+    def __init__(self, encoder: nn.Module, *, augment: nn.Module, head: nn.Module, margin: float = 1.0,
+                 mining: str = "semi-hard", normalize: bool = True):
+        super().__init__()
+        if mining not in MINING_KINDS:
+            raise ValueError(f"mining must be one of {', '.join(MINING_KINDS)}; got {mining!r}")
+        if not 0 <= margin < math.inf:
+            raise ValueError(f"margin must be at least 0, got {margin}")
+        self.encoder, self.head, self.augment = encoder, head, augment
+        self.margin, self.mining, self.normalize = margin, mining, normalize
+
+    def embed(self, views: Tensor) -> Tensor:
+        """Embeddings z, float [B, D], of images in [0, 1], without augmentation."""
+        z = self.head(self.encoder(views)).float()
+        return F.normalize(z, dim=1) if self.normalize else z
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mean loss (a scalar) over one triplet for each of the 2B views; class labels are not looked at."""
+        z = self.embed(torch.cat([self.augment(images), self.augment(images)]))  # [2B, D]
+        image = torch.arange(len(images), device=z.device).repeat(2)  # [2B]: which image a view was made from
+        a, p, n, valid = mine_triplets(z, image, self.mining, self.margin)
+        return triplet(z[a], z[p], z[n], self.margin, valid=valid)
+
+
+class SimCLR(nn.Module):
+    """Two views of each image must find each other among all views of the batch (Chen et al. 2020, Algorithm 1).
+
+    augment: makes a view; called twice on each batch. head: maps features h to g(h), thrown away afterwards.
+    temperature: of NT-Xent, > 0. micro_batch: the encoder sees so many views at a time and forgets its activations,
+    which backward computes again, while the loss sees all 2B views: a contrastive batch of any size in the memory of
+    one piece. Without BatchNorm the gradients equal the whole batch's; with it, each piece has its own statistics.
+    Raises ValueError for a bad setting.
+    """
+
+    name = "simclr"
+
+    def __init__(self, encoder: nn.Module, *, augment: nn.Module, head: nn.Module, temperature: float = 0.5,
+                 micro_batch: int | None = None):
+        super().__init__()
+        if not 0 < temperature < math.inf or (micro_batch is not None and micro_batch < 1):
+            raise ValueError(f"needs temperature > 0 and micro_batch >= 1 or None, got {temperature}, {micro_batch}")
+        self.encoder, self.head, self.augment = encoder, head, augment
+        self.temperature, self.micro_batch = temperature, micro_batch
+
+    def embed(self, views: Tensor) -> Tensor:
+        """Projections g(h), [B, D], of images in [0, 1], without augmentation and not normalised."""
+        if self.micro_batch is None:
+            return self.head(self.encoder(views))
+        h = [checkpoint(self.encoder, piece, use_reentrant=False,  # the second context is that of the second pass
+                        context_fn=lambda: (nullcontext(), _StatisticsKept(self.encoder)))
+             for piece in views.split(self.micro_batch)]
+        return self.head(torch.cat(h))  # [B, D]
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """NT-Xent (a scalar) of two views of the batch; class labels are not looked at."""
+        z1, z2 = self.embed(torch.cat([self.augment(images), self.augment(images)])).chunk(2)  # [B, D] each
+        return nt_xent(z1, z2, self.temperature)
+
+
+class MoCo(nn.Module):
+    """A view must find the other view of its image among K keys of earlier batches (He et al. 2020, Algorithm 1).
+
+    The keys come from the momentum encoder, θk ← m θk + (1 - m) θq, and wait in `queue`, float [K, D] of unit vectors
+    (random ones at first). augment, head: as for SimCLR; v1 has a linear head, v2 an MLP, stronger views and a cosine
+    schedule. queue_length K >= 1; momentum m in [0, 1]; temperature > 0. split_bn: BatchNorm sees the batch in so many
+    pieces, and the keys in another order, as on so many GPUs with shuffled BN (Section 3.3). symmetric: each view is
+    query once and key once; the loss is the mean of both terms, and both keys enter the queue, after both terms.
+    Raises ValueError for a bad setting, or for a batch of fewer than split_bn images.
+    """
+
+    name = "moco"
+
+    def __init__(self, encoder: nn.Module, *, augment: nn.Module, head: nn.Module, queue_length: int = 4096,
+                 momentum: float = 0.99, temperature: float = 0.2, split_bn: int = 1, symmetric: bool = False):
+        super().__init__()
+        if queue_length < 1 or not 0 <= momentum <= 1 or not 0 < temperature < math.inf or split_bn < 1:
+            raise ValueError(f"needs queue_length >= 1, 0 <= momentum <= 1, temperature > 0, split_bn >= 1; got "
+                             f"{queue_length}, {momentum}, {temperature}, {split_bn}")
+        self.encoder, self.head, self.augment = encoder, head, augment
+        self.momentum, self.temperature, self.split_bn, self.symmetric = momentum, temperature, split_bn, symmetric
+        self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.key_head = copy.deepcopy(head).requires_grad_(False)
+        h = next(encoder.parameters()).new_zeros(1, encoder.feature_dim)  # on the encoder's device
+        queue = torch.randn(queue_length, copy.deepcopy(head).eval()(h).shape[1], device=h.device)
+        self.register_buffer("queue", F.normalize(queue, dim=1))  # [K, D]
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64, device=h.device))  # of the next key
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """InfoNCE (a scalar) of two views of the batch; in train mode the queue then takes the batch's keys."""
+        x1, x2 = self.augment(images), self.augment(images)
+        if self.training:
+            self.update_key_encoder()
+        keys = self.keys(x2)
+        loss = info_nce(self.queries(x1), keys, self.queue, self.temperature)
+        if self.symmetric:
+            other = self.keys(x1)
+            loss = (loss + info_nce(self.queries(x2), other, self.queue, self.temperature)) / 2
+            keys = torch.cat([keys, other])
+        if self.training:
+            self.enqueue(keys)
+        return loss
+
+    def queries(self, views: Tensor) -> Tensor:
+        """Projections [B, D] of images in [0, 1] by the encoder that learns; not normalised."""
+        return _in_pieces(nn.Sequential(self.encoder, self.head), views, self.split_bn)
+
+    @torch.no_grad()
+    def keys(self, views: Tensor) -> Tensor:
+        """Unit vectors [B, D] of images in [0, 1] by the momentum encoder; they carry no gradient."""
+        network = nn.Sequential(self.key_encoder, self.key_head)
+        with _StatisticsKept(network):  # they follow the query encoder's, and not the keys' own batches
+            if self.split_bn == 1:
+                z = network(views)
+            else:
+                order = torch.randperm(len(views), device=views.device)  # else query and key would share their piece
+                z = _in_pieces(network, views[order], self.split_bn)[order.argsort()]
+        return F.normalize(z.float(), dim=1)
+
+    @torch.no_grad()
+    def update_key_encoder(self) -> None:
+        """θk ← m θk + (1 - m) θq, for BatchNorm's statistics as well (Eq. 2)."""
+        for key, query in ((self.key_encoder, self.encoder), (self.key_head, self.head)):
+            for old, new in zip(key.state_dict().values(), query.state_dict().values(), strict=True):
+                if old.is_floating_point():
+                    old.lerp_(new, 1 - self.momentum)
+                else:
+                    old.copy_(new)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Write keys [B, D] over the oldest ones, modulo the queue's length; of more than K keys the last K stay."""
+        length = len(self.queue)
+        place = self.position + torch.arange(len(keys), device=keys.device)
+        self.queue[place[-length:] % length] = keys[-length:].to(self.queue.dtype)
+        self.position.add_(len(keys)).remainder_(length)
+
+
+def _in_pieces(network: nn.Module, x: Tensor, pieces: int) -> Tensor:
+    """network(x), computed in pieces of equal size (± 1), so that each has BatchNorm statistics of its own."""
+    if len(x) < pieces:
+        raise ValueError(f"split_bn={pieces} needs batches of at least {pieces} images, got {len(x)}")
+    return torch.cat([network(piece) for piece in x.tensor_split(pieces)])
+
+
+class _StatisticsKept:
+    """A context in which BatchNorm uses its batch's statistics, as ever in train mode, but does not record them.
+
+    A class, since `checkpoint` enters one context for every backward through the same piece.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.before = [(layer.momentum, layer.num_batches_tracked) for layer in self.layers]
+        for layer in self.layers:
+            layer.momentum, layer.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *_) -> None:
+        for layer, (momentum, count) in zip(self.layers, self.before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, count

@@ -8,7 +8,15 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from course_utils import checkpoints, datasets, encoders, experiments, scoreboard
-from course_utils.experiments import few_labels, fine_tuning, pixel_knn, pretrain, scoreboard_cifar10
+from course_utils.experiments import (
+    few_labels,
+    fine_tuning,
+    pixel_knn,
+    pretrain,
+    rotation_correlation,
+    scoreboard_cifar10,
+    triplet_mining,
+)
 from course_utils.methods import Supervised
 from course_utils.settings import Course
 
@@ -139,6 +147,14 @@ def test_the_encoder_follows_the_profile(profile, name, stem):
     assert method.augment(torch.rand(4, 3, 32, 32)).shape == (4, 3, 32, 32)
 
 
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu"])
+@pytest.mark.parametrize("name", pretrain.METHODS)
+def test_every_method_is_built_for_every_profile_and_makes_views_of_the_images_size(name, profile):
+    method = pretrain.build(name, SETS["train"], profile)
+    assert method.name == name and method.head.config["in_dim"] == method.encoder.feature_dim
+    assert method.augment(torch.rand(4, 3, 32, 32)).shape == (4, 3, 32, 32)
+
+
 def test_an_unknown_method_is_refused_before_any_work(course):
     for ask in (lambda: pretrain.build("magic", SETS["train"], "smoke"),
                 lambda: pretrain.pretrain(course, "magic", "cifar10")):
@@ -159,3 +175,118 @@ def test_pretraining_resumes_and_cleans_up(course, tmp_path, monkeypatch):
     assert not state.exists()
     card = checkpoints.load("supervised-cifar10", tmp_path / "out").card
     assert card["metrics"]["val_n"] == 30 and card["metrics"]["test_n"] == 40 and card["images"] == 256
+
+
+# --- notebooks 04 and 05 ----------------------------------------------------------------------------------
+
+@pytest.fixture
+def small_networks(monkeypatch):
+    """The laptop encoder, eight times narrower, and shipped checkpoints of it."""
+    real = encoders.resnet10
+    monkeypatch.setattr(encoders, "resnet10", lambda stem="fast", width=4: real(stem, width))
+    for method in ("rotation", "supervised"):
+        torch.manual_seed(0)
+        checkpoints.save(pretrain.build(method, SETS["train"], "smoke"), f"{method}-cifar10", {}, checkpoints.SHIPPED)
+
+
+def measured(name, course, tmp_path):
+    return scoreboard.table(name, experiments.run(name, course, tmp_path).parent)
+
+
+def test_stages_have_two_probes_of_three_networks_on_about_as_many_numbers_each(course, tmp_path, small_networks):
+    found = measured("rotation-stages", course, tmp_path)
+    assert len(found) == 3 * 5 * 2 and set(found["n"]) == {40}
+    assert set(found["network"]) == {"rotation", "supervised", "random"}
+    sizes = found["dimension"] * 8  # the real encoder is eight times as wide
+    assert sizes.max() / sizes.min() < 1.2
+
+
+def test_the_correlation_is_that_of_the_recorded_epochs(course, tmp_path, small_networks):
+    found = measured("rotation-correlation", course, tmp_path)
+    correlations = []
+    for seed in (0, 1):
+        run = found[(found["seed"] == seed)].pivot(index="epoch", columns="quantity", values="value")
+        run = run.dropna(subset=["rotation accuracy", "linear probe"])
+        assert len(run) == 4
+        expected = np.corrcoef(run["rotation accuracy"], run["linear probe"])[0, 1]
+        row = scoreboard.select(found, seed=seed, quantity="correlation")
+        assert row["value"] == pytest.approx(expected, abs=0.01) and row["low"] < row["value"] < row["high"]
+        correlations.append(row["value"])
+    mean = scoreboard.select(found, quantity="mean correlation")
+    assert min(correlations) <= mean["value"] <= max(correlations) and -1 <= mean["low"] < mean["high"] <= 1
+
+
+def test_rotation_accuracy_counts_all_four_rotations(small_networks):
+    class Knowing(torch.nn.Module):
+        """Tells the rotation of an image whose top left pixel alone is bright."""
+
+        def forward(self, x):
+            corners = torch.stack([x[:, 0, 0, 0], x[:, 0, -1, 0], x[:, 0, -1, -1], x[:, 0, 0, -1]], dim=1)
+            return corners
+
+    images = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+    images[:, :, 0, 0] = 255
+    data = datasets.ImageSet(images, torch.tensor([0, 1] * 3), ("a", "b"), "corners", "made here")
+    method = torch.nn.Module()
+    method.encoder, method.head = Knowing(), torch.nn.Identity()
+    method.encoder.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
+    assert rotation_correlation.measure(method, data, data)["rotation accuracy"] == 1
+
+
+def test_the_race_for_labels_has_three_ways_and_all_labels_at_the_end(course, tmp_path, small_networks):
+    found = measured("rotation-labels", course, tmp_path)
+    ways = {"supervised from scratch", "RotNet + linear probe", "RotNet + non-linear probe"}
+    assert set(found["way"]) == ways
+    for way in ways:
+        rows = found[found["way"] == way]
+        assert rows["per_class"].tolist() == [5, 20, 40] and rows["seeds"].tolist() == [2, 2, 1]
+
+
+def test_pretexts_choose_stage_and_rate_on_val(course, tmp_path, small_networks):
+    found = measured("pretexts", course, tmp_path)
+    chosen = found.attrs["settings"]["chosen_on_val"]
+    for task in ("random weights", "rotation", "jigsaw", "masked patches"):
+        rows = found[found["task"] == task]
+        assert rows["chosen"].sum() == 1 and set(rows["stage"]) == {"stage1", "stage2", "stage3", "stage4", "features"}
+        on_val = chosen[task]["val"][str(chosen[task]["lr"])]
+        assert rows[rows["chosen"]]["stage"].item() == max(on_val, key=on_val.get)
+
+
+def test_a_minute_on_scenes_compares_with_the_weights_it_started_from(course, tmp_path, small_networks):
+    found = measured("rotation-scenes", course, tmp_path)
+    assert found["feature"].tolist() == ["random weights", "rotation prediction"] and set(found["seeds"]) == {2}
+
+
+def test_triplet_mining_watches_every_kind_before_and_after_each_epoch(course, tmp_path, small_networks):
+    found = measured("triplet-mining", course, tmp_path)
+    for variant in triplet_mining.VARIANTS:
+        rows = found[found["variant"] == variant]
+        active = rows[rows["quantity"] == "active fraction"]
+        assert active["epoch"].tolist() == [0, 1] and active["value"].between(0, 1).all()
+        assert rows[rows["quantity"] == "linear probe"]["n"].item() == 40
+    assert found.attrs["settings"]["margin"] in triplet_mining.MARGINS
+
+
+def test_effective_rank_is_the_dimension_of_a_round_cloud_and_1_for_a_line():
+    torch.manual_seed(0)
+    cloud, line = torch.randn(4_000, 6), torch.randn(50, 1) * torch.ones(1, 6)
+    for z, rank, tolerance in ((cloud, 6, 0.05), (line, 1, 1e-3)):
+        spectrum = triplet_mining.eigenvalues(z)
+        expected = torch.linalg.eigvalsh(torch.cov(z.T, correction=0)).flip(0).clamp(min=0)
+        assert torch.allclose(spectrum, expected, atol=1e-4)
+        assert triplet_mining.effective_rank(spectrum) == pytest.approx(rank, abs=tolerance)
+
+
+@pytest.mark.parametrize("method", pretrain.METHODS)
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu"])
+def test_every_method_is_built_for_every_profile(method, profile):
+    built = pretrain.build(method, SETS["train"], profile)
+    assert built.name == method and built.augment(torch.rand(2, 3, 32, 32)).shape == (2, 3, 32, 32)
+
+
+def test_snapshots_ship_beside_the_last_epoch(course, tmp_path, monkeypatch, small_networks):
+    monkeypatch.setitem(pretrain.SNAPSHOTS, ("simclr", "smoke"), (1,))
+    pretrain.pretrain(course, "simclr", "cifar10", epochs=2, folder=tmp_path / "out")
+    first, last = (checkpoints.load(name, tmp_path / "out") for name in ("simclr-cifar10@epoch01", "simclr-cifar10"))
+    assert first.card["epochs_run"] == 1 and last.card["epochs_run"] == 2
+    assert not torch.equal(first.encoder.conv1.weight, last.encoder.conv1.weight)
