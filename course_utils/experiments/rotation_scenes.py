@@ -15,8 +15,8 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     train = datasets.load("scenes", "train", limit=course.pick(smoke=256, laptop=10_000, gpu=10_000))
     test = datasets.load("scenes", "test", limit=course.pick(smoke=100, laptop=2_000, gpu=2_000))
     bank = train[datasets.limited_indices(train.labels, min(5_000, len(train)), seed=0)]
-    settings = dict(epochs=course.pick(smoke=1, laptop=3, gpu=10), batch_size=course.pick(smoke=32, laptop=64, gpu=64),
-                    lr=0.05)
+    settings = dict(epochs=course.pick(smoke=1, laptop=5, gpu=10), lr=0.1, warmup_epochs=0.5,
+                    batch_size=course.pick(smoke=32, laptop=128, gpu=128))
     found = {"random weights": [], "rotation prediction": []}
     minutes = []
     for seed in range(course.pick(smoke=2, laptop=3, gpu=3)):
