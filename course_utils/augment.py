@@ -12,11 +12,14 @@ they run on any device and under `torch.compile(fullgraph=True)`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .image_ops import (
+    _keep_format,
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
@@ -169,25 +172,31 @@ class ColorJitter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check(x)
-        n, draws = len(self.intervals), [_coin(x, self.p), *(_uniform(x, i) for i in self.intervals.values())]
-        if torch.compiler.is_compiling():  # a graph cannot branch on the order: it computes all steps and selects
-            return self._jitter(x, torch.randperm(n, device=x.device), *draws)
-        order = torch.randperm(n, device="cpu").tolist()  # on the host: Python reads it without waiting for the device
+        draws = [_coin(x, self.p), *(_uniform(x, i) for i in self.intervals.values())]
+        order = torch.randperm(len(self.intervals), device="cpu")  # on the host, which thus never waits for the device
+        if torch.compiler.is_compiling():
+            return _keep_format(self._jitter(x, order.unbind(), *draws), x)
         # Small pieces of the batch stay in the processor's cache, and their memory is reused, not asked for anew.
         piece = max(1, 2**16 // x.shape[-2:].numel()) if x.device.type == "cpu" else max(1, len(x))
         parts = zip(*(t.split(piece) for t in (x, *draws)), strict=True)
-        return torch.cat([self._jitter(part, order, *drawn) for part, *drawn in parts])
+        return torch.cat([self._jitter(part, order.tolist(), *drawn) for part, *drawn in parts])
 
-    def _jitter(self, x: Tensor, order: list[int] | Tensor, coin: Tensor, *factors: Tensor) -> Tensor:
-        steps = [(self.STEPS[name], factor) for name, factor in zip(self.intervals, factors, strict=True)]
+    def _jitter(self, x: Tensor, order: Iterable[int | Tensor], coin: Tensor, *factors: Tensor) -> Tensor:
+        steps = [partial(self.STEPS[name], factor=factor) for name, factor in zip(self.intervals, factors, strict=True)]
         y = x
         for k in order:
-            if isinstance(k, int):
-                step, factor = steps[k]
-                y = step(y, factor)
-            else:
-                y = sum(torch.where(k == i, step(y, factor), 0) for i, (step, factor) in enumerate(steps))
+            y = steps[k](y) if isinstance(k, int) else _run_one(steps, k, y)
         return torch.where(coin, y, x)
+
+
+def _run_one(steps: list[Callable[[Tensor], Tensor]], k: Tensor, y: Tensor) -> Tensor:
+    """steps[k](y) in a graph, where a list cannot be indexed by a tensor; no other step runs. Branches must agree on
+    the memory format: y enters and leaves them flat."""
+    first, shape = steps[0], y.shape
+    if len(steps) == 1:
+        return first(y)
+    return torch.cond(k == 0, lambda flat: first(flat.view(shape)).flatten(),
+                      lambda flat: _run_one(steps[1:], k - 1, flat.view(shape)).flatten(), (y.flatten(),)).view(shape)
 
 
 class RandomGrayscale(nn.Module):

@@ -178,9 +178,9 @@ def three_images(f: Callable[[Tensor], Tensor], *, name: str = "f(x)", size: int
     for centre, label, mark in zip(centres, data.labels.tolist(), ("$x_1$", "$x_2$", "$x_3$"), strict=True):
         left.text(centre[0], -1, f"{mark}: {data.classes[label]}", ha="center", va="bottom", fontsize=13)
     vector_space(distance, ("$f(x_1)$", "$f(x_2)$", "$f(x_3)$"), axis=right)
-    same_thing = bool(distance[0, 1] < distance[0, 2])
     right.set_xlabel("distances at feature length one, drawn to scale")
-    verdict = f"{'x₁ and x₂: same thing' if same_thing else 'x₁ and x₃: same background'}, together"
+    pairs = {"x₁ and x₂: same thing": (0, 1), "x₁ and x₃: same background": (0, 2), "x₂ and x₃: nothing shared": (1, 2)}
+    verdict = min(pairs, key=lambda pair: distance[pairs[pair]].item()) + ", together"
     figure.suptitle(f"f(x) = {name}   →   {verdict}", fontsize=14)
     return figure
 

@@ -207,6 +207,8 @@ def test_three_images_shows_distances_of_scaled_features_and_says_who_is_togethe
     assert "f(x) = the upper edge   →   x₁ and x₃: same background, together" in texts(figure)
     good = plots.three_images(lambda x: torch.tensor([[1.0, 0], [1, 0.1], [0, 1]]), size=64)
     assert any("same thing, together" in text for text in texts(drawn(good)))
+    odd = plots.three_images(lambda x: torch.tensor([[1.0, 0], [0.1, 1], [0, 1]]), size=64)
+    assert any("x₂ and x₃: nothing shared, together" in text for text in texts(drawn(odd)))
 
 
 # --- the chart that grows -------------------------------------------------------------------------------
