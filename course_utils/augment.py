@@ -12,14 +12,12 @@ they run on any device and under `torch.compile(fullgraph=True)`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .image_ops import (
-    _keep_format,
     adjust_brightness,
     adjust_contrast,
     adjust_hue,
@@ -39,8 +37,7 @@ from .image_ops import (
 
 __all__ = ["adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation", "crop_resize", "cutout",
            "gaussian_blur", "gaussian_noise", "horizontal_flip", "rotate", "rotate90", "sobel", "to_grayscale",
-           "translate",
-           "ColorJitter", "Cutout", "GaussianBlur", "GaussianNoise", "RandomCrop", "RandomGrayscale",
+           "translate", "ColorJitter", "Cutout", "GaussianBlur", "GaussianNoise", "RandomCrop", "RandomGrayscale",
            "RandomHorizontalFlip", "RandomResizedCrop", "RandomRotation90", "Sobel",
            "moco_v1_augment", "moco_v2_augment", "simclr_augment"]
 
@@ -175,28 +172,28 @@ class ColorJitter(nn.Module):
         draws = [_coin(x, self.p), *(_uniform(x, i) for i in self.intervals.values())]
         order = torch.randperm(len(self.intervals), device="cpu")  # on the host, which thus never waits for the device
         if torch.compiler.is_compiling():
-            return _keep_format(self._jitter(x, order.unbind(), *draws), x)
+            return self._jitter(x, order.unbind(), *draws)
         # Small pieces of the batch stay in the processor's cache, and their memory is reused, not asked for anew.
         piece = max(1, 2**16 // x.shape[-2:].numel()) if x.device.type == "cpu" else max(1, len(x))
         parts = zip(*(t.split(piece) for t in (x, *draws)), strict=True)
         return torch.cat([self._jitter(part, order.tolist(), *drawn) for part, *drawn in parts])
 
-    def _jitter(self, x: Tensor, order: Iterable[int | Tensor], coin: Tensor, *factors: Tensor) -> Tensor:
+    def _jitter(self, x: Tensor, order: list[int] | tuple[Tensor, ...], coin: Tensor, *factors: Tensor) -> Tensor:
         steps = [partial(self.STEPS[name], factor=factor) for name, factor in zip(self.intervals, factors, strict=True)]
         y = x
         for k in order:
             y = steps[k](y) if isinstance(k, int) else _run_one(steps, k, y)
-        return torch.where(coin, y, x)
+        return torch.where(~coin, x, y)  # in the memory format of x, which leads
 
 
-def _run_one(steps: list[Callable[[Tensor], Tensor]], k: Tensor, y: Tensor) -> Tensor:
-    """steps[k](y) in a graph, where a list cannot be indexed by a tensor; no other step runs. Branches must agree on
-    the memory format: y enters and leaves them flat."""
-    first, shape = steps[0], y.shape
+def _run_one(steps: list[partial], k: Tensor, y: Tensor) -> Tensor:
+    """steps[k](y) in a graph, where a tensor cannot index a list; no other step runs."""
     if len(steps) == 1:
-        return first(y)
-    return torch.cond(k == 0, lambda flat: first(flat.view(shape)).flatten(),
-                      lambda flat: _run_one(steps[1:], k - 1, flat.view(shape)).flatten(), (y.flatten(),)).view(shape)
+        return steps[0](y)
+    b, c, h, w = y.shape  # the branches must agree on a memory format, so y enters and leaves them flat
+    return torch.cond(k == 0, lambda flat: steps[0](flat.view(b, c, h, w)).flatten(),
+                      lambda flat: _run_one(steps[1:], k - 1, flat.view(b, c, h, w)).flatten(),
+                      (y.flatten(),)).view(b, c, h, w)
 
 
 class RandomGrayscale(nn.Module):

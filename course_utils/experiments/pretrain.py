@@ -16,7 +16,7 @@ RECIPES = {  # by (method, profile); supervised: chosen on the val split; the ot
     ("supervised", "smoke"): dict(epochs=1, batch_size=128, lr=0.1, weight_decay=5e-4),
     ("supervised", "laptop"): dict(epochs=40, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
     ("supervised", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
-    # RotNet's: 128 images, each in four rotations (Gidaris et al. 2018, Section 4.1); its 200 epochs on the gpu profile
+    # RotNet's: 128 images, each in four rotations (Gidaris et al. 2018); 200 epochs on gpu, as in the authors' code
     ("rotation", "smoke"): dict(epochs=1, batch_size=64, lr=0.1, weight_decay=5e-4),
     ("rotation", "laptop"): dict(epochs=25, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
     ("rotation", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),

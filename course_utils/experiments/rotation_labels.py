@@ -16,7 +16,10 @@ STEPS = {20: 600, 100: 1000, 400: 1600, 1000: 2500}  # of 128 images, from scrat
 
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
-    """20 to 1,000 labels per class, three draws of the labels (and first weights), on test; with all labels one run."""
+    """20 to 1,000 labels per class, three draws of the labels, on test; with all labels one run each.
+
+    From scratch a draw has first weights of its own. With all labels "from scratch" is the shipped network.
+    """
     train = datasets.load("cifar10", "train", limit=course.pick(smoke=400, laptop=None, gpu=None))
     val = datasets.load("cifar10", "val", limit=course.pick(smoke=100, laptop=2_000, gpu=2_000))
     test = datasets.load("cifar10", "test", limit=course.pick(smoke=100, laptop=None, gpu=None))

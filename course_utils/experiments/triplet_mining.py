@@ -18,7 +18,7 @@ RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # the eigenvalues t
 
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
-    """Three seeds of each kind of mining; the margin is chosen on val with semi-hard mining; probes on test."""
+    """Three seeds of each kind of mining, all with the margin that val chose for semi-hard mining; probes on test."""
     train = datasets.load("cifar10", "train", limit=course.pick(smoke=256, laptop=10_000, gpu=10_000))
     val = datasets.load("cifar10", "val", limit=course.pick(smoke=128, laptop=2_000, gpu=2_000))
     test = datasets.load("cifar10", "test", limit=course.pick(smoke=200, laptop=None, gpu=None))
