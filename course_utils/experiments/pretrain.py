@@ -85,8 +85,9 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
     watch = _watch(data, dataset, recipe["epochs"], course)
 
     def on_epoch(epoch: int, model: nn.Module) -> dict:
-        found = watch(epoch, model)
-        if epoch in SNAPSHOTS.get((method, course.profile), ()) and epoch < recipe["epochs"]:
+        snapshot = epoch in SNAPSHOTS.get((method, course.profile), ()) and epoch < recipe["epochs"]
+        found = watch(epoch, model, always=snapshot)
+        if snapshot:
             checkpoints.save(model, f"{name}@epoch{epoch:02d}", about | {"epochs_run": epoch, "metrics": found}, folder)
         return found
 
@@ -115,8 +116,8 @@ def _watch(data: datasets.ImageSet, dataset: str, epochs: int, course: Course):
     bank = data[datasets.limited_indices(data.labels, min(5_000, len(data)), seed=0)]
     val = datasets.load(dataset, "val", limit=course.pick(smoke=100, laptop=2_000, gpu=2_000))
 
-    def on_epoch(epoch: int, method: nn.Module) -> dict:
-        if epoch % max(1, epochs // 12) and epoch not in (1, 5, epochs):
+    def on_epoch(epoch: int, method: nn.Module, always: bool = False) -> dict:
+        if epoch % max(1, epochs // 12) and epoch != epochs and not always:
             return {}
         bank_z, val_z = evaluation.features(method.encoder, bank), evaluation.features(method.encoder, val)
         found = {"val_knn": evaluation.knn_accuracy(bank_z, bank.labels, val_z, val.labels)}
