@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from .. import augment, datasets, encoders, methods, pretexts, training
+from .. import datasets, encoders, methods, pretexts, training
 from ..evaluation import features, linear_probe, mean_interval
 from ..settings import Course
+from .pretrain import crop_and_flip
+from .rotation_stages import AFTER_STEM
 
 TITLE = "Three pretext tasks at the same budget on 10,000 CIFAR-10 images: linear probes"
-STAGES = {"stage1": 6, "stage2": 4, "stage3": 3, "stage4": 2}  # cells a side: about 1,100 numbers everywhere
 TASKS = {"random weights": (None, 0), "rotation": (methods.RotationPrediction, 1), "jigsaw": (pretexts.Jigsaw, 4),
          "masked patches": (pretexts.MaskedPatches, 4)}  # epochs, in units of rotation's, which shows an image 4 times
 
@@ -24,13 +25,13 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     rows, chosen = [], {}
     for task, (make, times) in TASKS.items():
         settings = dict(epochs=max(1, unit * times), batch_size=128)
-        trial = {lr: _stages(_train(make, train, lr, 0, settings, course), train, val, course)
+        trial = {lr: _stages(_train(make, train, lr, 0, settings, course), train, val)
                  for lr in (rates if make else rates[:1])}
         lr = max(trial, key=lambda lr: max(trial[lr].values()))
         stage = max(trial[lr], key=trial[lr].get)
         chosen[task] = {"lr": lr, "stage": stage, "val": trial}
         print(f"{task}, on val: {chosen[task]}", flush=True)
-        runs = [_stages(_train(make, train, lr, seed, settings, course), train, test, course)
+        runs = [_stages(_train(make, train, lr, seed, settings, course), train, test)
                 for seed in range(seeds)]
         for name in trial[lr]:
             values = [run[name] for run in runs]
@@ -47,16 +48,15 @@ def _train(make: type | None, train: datasets.ImageSet, lr: float, seed: int, se
     torch.manual_seed(seed)
     encoder = encoders.resnet10("fast").to(course.device)
     if make is not None:
-        views = torch.nn.Sequential(augment.RandomCrop(padding=4), augment.RandomHorizontalFlip())
+        views = crop_and_flip(train.images.shape[-1])
         training.fit(make(encoder, augment=views).to(course.device), train, **settings, lr=lr, seed=seed)
     return encoder
 
 
-def _stages(encoder: encoders.ResNet, bank: datasets.ImageSet, cases: datasets.ImageSet,
-            course: Course) -> dict[str, float]:
+def _stages(encoder: encoders.ResNet, bank: datasets.ImageSet, cases: datasets.ImageSet) -> dict[str, float]:
     """Accuracy of a linear probe on each stage, and on the pooled features."""
     found = {}
-    for stage, grid in {**STAGES, "features": 1}.items():
+    for stage, grid in {**AFTER_STEM, "features": 1}.items():
         stage_or_none = None if stage == "features" else stage
         z, cases_z = (features(encoder, data, stage=stage_or_none, grid=grid) for data in (bank, cases))
         found[stage] = round(linear_probe(z, bank.labels, cases_z, cases.labels).accuracy, 4)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import augment, checkpoints, datasets, encoders, evaluation, methods, training
 from ..settings import Course
@@ -39,7 +39,7 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
     """The method with its encoder for this profile (laptop: resnet10, fast stem; gpu: ResNet-18, CIFAR stem)."""
     encoder = encoders.resnet18("cifar") if profile == "gpu" else encoders.resnet10("fast")
     size = data.images.shape[-1]
-    views = nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
+    views = crop_and_flip(size)
     if method == "supervised":
         return methods.Supervised(encoder, len(data.classes), augment=views)
     if method == "rotation":
@@ -57,6 +57,11 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
         return methods.MoCo(encoder, augment=views, head=head, queue_length=4096, momentum=0.99,
                             temperature=0.1 if gpu else 0.2, split_bn=8 if gpu else 1)
     raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
+
+
+def crop_and_flip(size: int) -> nn.Sequential:
+    """The usual mild augmentation for small images: a shift by up to an eighth of the side, and a mirror image."""
+    return nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
 
 
 def contrastive_views(size: int) -> nn.Sequential:
@@ -124,13 +129,17 @@ def _watch(data: datasets.ImageSet, dataset: str, epochs: int, course: Course):
         if isinstance(method, methods.RotationPrediction):
             turned = methods.all_rotations(val.images)
             turns = torch.arange(4).repeat_interleave(len(val))
-            with evaluation.frozen(method.head):
-                predicted = method.head(evaluation.features(method.encoder, turned)).argmax(dim=1).cpu()
-            found["val_rotation"] = (predicted == turns).float().mean().item()
+            found["val_rotation"] = head_accuracy(method.head, evaluation.features(method.encoder, turned), turns)
         print(f"epoch {epoch}: {found}", flush=True)
         return found
 
     return on_epoch
+
+
+def head_accuracy(head: nn.Module, z: Tensor, answers: Tensor) -> float:
+    """The share of features z [N, D] for which the trained head gives the right answer, int64 [N]."""
+    with evaluation.frozen(head):
+        return (head(z).argmax(dim=1).cpu() == answers).float().mean().item()
 
 
 def measure(encoder: nn.Module, bank: datasets.ImageSet, dataset: str, course: Course) -> dict:

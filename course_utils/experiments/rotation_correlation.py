@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .. import augment, datasets, encoders, evaluation, methods, training
+from .. import datasets, encoders, evaluation, methods, training
 from ..settings import Course
+from .pretrain import crop_and_flip, head_accuracy
 
 TITLE = "Pretext against downstream accuracy over the epochs of rotation prediction, CIFAR-10"
 
@@ -22,7 +23,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     bank = train[:course.pick(smoke=256, laptop=5_000, gpu=5_000)]
     settings = dict(epochs=course.pick(smoke=4, laptop=12, gpu=12), lr=0.1,
                     batch_size=course.pick(smoke=64, laptop=128, gpu=128))
-    views = torch.nn.Sequential(augment.RandomCrop(padding=4), augment.RandomHorizontalFlip())
+    views = crop_and_flip(train.images.shape[-1])
     rows, correlations = [], []
     for seed in range(course.pick(smoke=2, laptop=3, gpu=3)):
         torch.manual_seed(seed)
@@ -52,8 +53,6 @@ def measure(method: methods.RotationPrediction, bank: datasets.ImageSet, val: da
     turned = methods.all_rotations(val.images)  # [4N, 3, H, W]
     turns = torch.arange(4).repeat_interleave(len(val))
     z = evaluation.features(method.encoder, turned)
-    with evaluation.frozen(method.head):
-        guess = method.head(z).argmax(dim=1).cpu()
     bank_z = evaluation.features(method.encoder, bank)
     probe = evaluation.linear_probe(bank_z, bank.labels, z[:len(val)], val.labels)
-    return {"rotation accuracy": (guess == turns).float().mean().item(), "linear probe": probe.accuracy}
+    return {"rotation accuracy": head_accuracy(method.head, z, turns), "linear probe": probe.accuracy}

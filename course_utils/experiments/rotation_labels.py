@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .. import augment, checkpoints, datasets, encoders
-from ..evaluation import features, frozen, linear_probe, mean_interval, nonlinear_probe, wilson_interval
+from .. import checkpoints, datasets, encoders
+from ..evaluation import features, linear_probe, mean_interval, nonlinear_probe, wilson_interval
 from ..methods import Supervised
 from ..settings import Course
 from ..training import fit
+from .pretrain import crop_and_flip, head_accuracy
+from .rotation_stages import AFTER_STEM
 
 TITLE = "Labels per class, CIFAR-10: supervised from scratch against probes on frozen RotNet features"
 STEPS = {20: 600, 100: 1000, 400: 1600, 1000: 2500}  # of 128 images, from scratch
@@ -26,9 +28,9 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     encoder = checkpoints.load("rotation-cifar10").encoder.to(course.device)
     counts = course.pick(smoke=(5, 20), laptop=tuple(STEPS), gpu=tuple(STEPS))
     seeds = range(course.pick(smoke=2, laptop=3, gpu=3))
-    stages = {(stage, grid): _stage(encoder, stage, grid, train, val) for stage, grid in
-              (("stage1", 6), ("stage2", 4), ("stage3", 3), ("stage4", 2))}
-    stage, grid = max(stages, key=stages.get)
+    stages = {stage: _stage(encoder, stage, grid, train, val) for stage, grid in AFTER_STEM.items()}
+    stage = max(stages, key=stages.get)
+    grid = AFTER_STEM[stage]
     rates = course.pick(smoke=(0.05,), laptop=(0.03, 0.1), gpu=(0.03, 0.1))
     rates = {lr: _from_scratch(train.few(min(100, max(counts)), 99), val, lr, 0, course) for lr in rates}
     lr = max(rates, key=rates.get)
@@ -56,7 +58,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         low, high = wilson_interval(value, len(test))
         rows.append({"way": way, "per_class": len(train) // len(train.classes), "value": value, "low": low,
                      "high": high, "n": len(test), "seeds": 1})
-    settings = {"stage": stage, "grid": grid, "val_accuracy_by_stage": {s: a for (s, _), a in stages.items()},
+    settings = {"stage": stage, "grid": grid, "val_accuracy_by_stage": stages,
                 "lr": lr, "val_accuracy_by_lr": rates, "steps": STEPS, "batch_size": 128}
     return rows, settings, test.source
 
@@ -71,21 +73,16 @@ def _stage(encoder: nn.Module, stage: str, grid: int, train: datasets.ImageSet, 
 def _from_scratch(train: datasets.ImageSet, cases: datasets.ImageSet, lr: float, seed: int, course: Course) -> float:
     """Accuracy on `cases` of the laptop encoder, trained on these images alone, after the last epoch."""
     torch.manual_seed(seed)
-    views = nn.Sequential(augment.RandomCrop(padding=4), augment.RandomHorizontalFlip())
+    views = crop_and_flip(train.images.shape[-1])
     method = Supervised(encoders.resnet10("fast"), len(train.classes), augment=views).to(course.device)
     batch = min(128, len(train))
     steps = 4 if course.profile == "smoke" else STEPS[len(train) // len(train.classes)]
     fit(method, train, epochs=max(1, steps // (len(train) // batch)), batch_size=batch, lr=lr, seed=seed)
-    return _accuracy(method.encoder, method.head, cases)
+    return head_accuracy(method.head, features(method.encoder, cases), cases.labels)
 
 
 def _shipped_classifier(cases: datasets.ImageSet, course: Course) -> float:
     """Accuracy of the shipped supervised network, which saw all labels of the train split."""
     shipped = checkpoints.load("supervised-cifar10")
-    return _accuracy(shipped.encoder.to(course.device), shipped.head.to(course.device), cases)
-
-
-def _accuracy(encoder: nn.Module, head: nn.Module, cases: datasets.ImageSet) -> float:
-    with frozen(head):
-        guess = head(features(encoder, cases)).argmax(dim=1).cpu()
-    return (guess == cases.labels).float().mean().item()
+    z = features(shipped.encoder.to(course.device), cases)
+    return head_accuracy(shipped.head.to(course.device), z, cases.labels)

@@ -10,6 +10,7 @@ from ..settings import Course
 
 TITLE = "Probes by stage, CIFAR-10: rotation prediction, supervised, random weights"
 GRID = {"stem": 6, "stage1": 6, "stage2": 4, "stage3": 3, "stage4": 2}  # cells a side: about 1,100 numbers everywhere
+AFTER_STEM = {stage: grid for stage, grid in GRID.items() if stage != "stem"}
 
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
