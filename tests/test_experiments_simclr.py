@@ -238,3 +238,7 @@ def test_augmentations_of_the_knowledge_are_those_of_the_questions():
     steps = [step for step, _ in simclr_knowledge.TASKS.values()]
     assert steps[0] is None and [type(step) for step in steps[1:]] == [augment.RandomRotation90, augment.GaussianNoise,
                                                                      augment.Sobel]
+
+
+def test_what_they_share_is_no_experiment():
+    assert "simclr-runs" not in experiments.names() and "simclr-losses" in experiments.names()

@@ -13,7 +13,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     """Learning rate of each batch size from short trials on val; then batch size × epochs × three seeds, on test."""
     sets, fit = load(course), settings(course)
     batches = course.pick(smoke=(32, 64), laptop=(64, 256, 1_024), gpu=(128, 512, 2_048))
-    lengths = course.pick(smoke=(1,), laptop=(4, 12), gpu=(25, 100))
+    lengths = course.pick(smoke=(1,), laptop=(3, 9), gpu=(25, 100))
     seeds = range(course.pick(smoke=2, laptop=3, gpu=3))
     found, chosen = [], {}
     for batch_size in batches:
