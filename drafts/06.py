@@ -622,7 +622,7 @@ plots.show(figure, alt="Weight of a negative against its similarity. For NT-Xent
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
 # - **Margin triplet**: on or off. All active negatives weigh the same, however hard, so somebody has to *mine* the useful ones (notebook 05).
-# - **NT-Logistic**: a soft step. Among similar negatives the curve is nearly flat.
+# - **NT-Logistic**: a soft step, by *absolute* similarity. At a low $\tau$ all negatives right of zero weigh nearly the same, and how hard the others are does not matter.
 # - **NT-Xent**: the weight grows as $e^{s/\tau}$, and the shares are *relative*: a negative weighs much if it is harder **than the others**. The loss does its own mining, and $\tau$ says how sharply.
 #
 # Does it matter? The same network, views, images and budget; margin or $\tau$, and the learning rate, chosen on the validation split for each loss; three seeds. Beside it Table 4 of the paper (ResNet-50, ImageNet).
@@ -798,7 +798,7 @@ ranking(probe_rows.assign(row=[f"{'cosine' if a else 'dot product'}, τ = {b}" f
     probe_rows["normalize"], probe_rows["temperature"])]), "row")
 
 # %% [markdown] slideshow={"slide_type": "fragment"}
-# In the paper the best contrastive accuracy (dot products) goes with the worst features. Without the norm a network can win the game by making vectors *longer*: logits grow, the loss falls, and no picture has moved to a better place. The contrastive task is a pretext, too; its accuracy is not the goal (notebook 04 said the same of rotations).
+# In the paper the best contrastive accuracy (dot products) goes with the worst features. Without the norm, once the partner ranks first, a network can win the rest of the game by making vectors *longer*: logits grow, the loss falls, and no picture has moved to a better place. The contrastive task is a pretext, too; its accuracy is not the goal (notebook 04 said the same of rotations).
 
 # %% [markdown] slideshow={"slide_type": "slide"}
 # ## 10 · Batch size

@@ -95,7 +95,7 @@ def main(path: str) -> int:
             try:
                 exec(check, scope)
             except Exception as error:  # noqa: BLE001
-                print(f"{name:10} {label:32} {type(error).__name__}: {str(error).splitlines()[0][:90] if str(error) else ''}")
+                print(f"{name:10} {label:32} {type(error).__name__}: {str(error)[:80]!r}")
             else:
                 missed += 1
                 print(f"{name:10} {label:32} PASSED: the check does not see it")
