@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from .. import augment, checkpoints, datasets, encoders, evaluation, methods, tr
 from ..settings import Course
 
 METHODS = ("supervised", "rotation", "triplet", "simclr", "moco")
-RECIPES = {  # epochs, batch size, lr, weight decay by (method, profile); chosen on the val split
+RECIPES = {  # by (method, profile); supervised: chosen on the val split; the others after their source, not searched
     ("supervised", "smoke"): dict(epochs=1, batch_size=128, lr=0.1, weight_decay=5e-4),
     ("supervised", "laptop"): dict(epochs=40, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
     ("supervised", "gpu"): dict(epochs=200, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
@@ -59,7 +60,7 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
 
 
 def contrastive_views(size: int) -> nn.Sequential:
-    """Views for 32 px, after the one-file SimCLR for CIFAR-10: crops of at least a fifth, jitter weaker than ImageNet's."""
+    """Views for 32 px, after the one-file SimCLR for CIFAR-10: crops of at least a fifth, jitter of strength 0.5."""
     return nn.Sequential(augment.RandomResizedCrop(size, scale=(0.2, 1.0)), augment.RandomHorizontalFlip(),
                          augment.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), augment.RandomGrayscale(0.2))
 
@@ -95,8 +96,18 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
             "history": [{key: round(value, 5) for key, value in row.items()} for row in history.rows],
             "metrics": measure(model.encoder, data, dataset, course)}
     path = checkpoints.save(model, name, card, folder)
+    _add_minutes(path, history)
     state.unlink(missing_ok=True)
     return path
+
+
+def _add_minutes(path: Path, history: training.History) -> None:
+    """Write into the cards of a run's snapshots how long they had taken: only the history knows it, resumed or not."""
+    for card in path.parent.glob(f"{path.stem}@epoch*.json"):
+        content = json.loads(card.read_text(encoding="utf-8"))
+        seconds = history.column("seconds")[:content["epochs_run"]]
+        content["minutes"] = round(sum(seconds) / 60, 1)
+        card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _watch(data: datasets.ImageSet, dataset: str, epochs: int, course: Course):
