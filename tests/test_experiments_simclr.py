@@ -99,6 +99,9 @@ def test_a_diverged_run_is_none_and_left_out_of_the_rows(course, monkeypatch):
 
     monkeypatch.setattr(simclr_runs, "train", diverge)
     assert simclr_runs.attempt(course, "demo", {}, SETS["train"], SETS["val"], {}, 0) is None
+    monkeypatch.setattr(simclr_runs, "train", lambda *_: pretrain.build("simclr", SETS["train"], "smoke"))
+    monkeypatch.setattr(simclr_runs, "features", lambda _, data: torch.full((len(data), 4), math.nan))
+    assert simclr_runs.attempt(course, "demo", {"another": 1}, SETS["train"], SETS["val"], {}, 0) is None
     row, = simclr_runs.rows({"a": 1}, [None, {"x": 0.2}, {"x": 0.4}], 40)
     assert row["value"] == pytest.approx(0.3) and row["seeds"] == 2 and row["a"] == 1
     assert simclr_runs.rows({}, [None], 40) == []

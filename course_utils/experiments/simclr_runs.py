@@ -97,15 +97,20 @@ def train(course: Course, data: datasets.ImageSet, fit: dict, seed: int, *, loss
 
 
 def probes(encoder: nn.Module, bank: datasets.ImageSet, cases: datasets.ImageSet) -> dict[str, float]:
-    """Accuracy on `cases` of a linear probe and of kNN (k 20, τ 0.07) on features of `bank`."""
+    """Accuracy on `cases` of a linear probe and of kNN (k 20, τ 0.07) on features of `bank`.
+
+    Raises FloatingPointError where features are not finite.
+    """
     z, cases_z = features(encoder, bank), features(encoder, cases)
+    if not (torch.isfinite(z).all() and torch.isfinite(cases_z).all()):
+        raise FloatingPointError("the loss stayed finite, but the features are not")
     return {"linear probe": linear_probe(z, bank.labels, cases_z, cases.labels).accuracy,
             "kNN": knn_accuracy(z, bank.labels, cases_z, cases.labels)}
 
 
 def attempt(course: Course, experiment: str, run: dict, data: datasets.ImageSet, cases: datasets.ImageSet, fit: dict,
             seed: int, **options) -> dict[str, float] | None:
-    """`probes` of one run of `train` with these options; None where its loss was no longer finite. Done once."""
+    """`probes` of one run of `train` with these options; None where it diverged. Done once."""
     def compute() -> dict[str, float] | None:
         try:
             return probes(train(course, data, fit, seed, **options).encoder, data, cases)
