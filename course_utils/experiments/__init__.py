@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import scoreboard
 from ..settings import Course
 
-NOT_TABLES = ("pretrain",)  # recipes, not a table
+NOT_TABLES = ("pretrain", "simclr_runs")  # recipes and what runs share
 
 
 def names() -> list[str]:
