@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import scoreboard
 from ..settings import Course
 
-NOT_TABLES = ("pretrain",)  # recipes, not a table
+NOT_TABLES = ("pretrain", "runs", "moco_runs")  # recipes and helpers, not tables
 
 
 def names() -> list[str]:
