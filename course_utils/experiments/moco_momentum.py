@@ -18,8 +18,8 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     for m in MOMENTA:
         runs = [run_once(course, sets, seed, lr, momentum=m) for seed in range(size["seeds"])]
         for quantity in ("linear probe", "kNN"):
-            rows.append({"momentum": m, "step": None, "paper": PAPER[m], "n": len(sets.test)}
-                        | over_seeds(runs, quantity))
+            rows.append({"momentum": m, "step": None, "paper": PAPER[m] if quantity == "linear probe" else None,
+                         "n": len(sets.test)} | over_seeds(runs, quantity))
         for step, losses in enumerate(zip(*[run["first losses"] for run in runs], strict=True), 1):
             rows.append({"momentum": m, "step": step, "paper": None, "n": size["batch_size"]}
                         | over_seeds([{"loss": loss} for loss in losses], "loss"))
