@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from course_utils import checkpoints, datasets, encoders, experiments, methods, scoreboard, training
-from course_utils.experiments import moco_memory, moco_momentum, moco_runs, moco_staleness, moco_versions
+from course_utils.experiments import moco_bn, moco_memory, moco_momentum, moco_runs, moco_staleness, moco_versions
 from course_utils.experiments.runs import once
 from course_utils.settings import Course
 
@@ -26,6 +26,12 @@ def course(monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "DATA", tmp_path)
     monkeypatch.setitem(moco_runs.DEFAULT, "queue_length", 48)
     return Course("smoke", torch.device("cpu"), torch.float32, 0)
+
+
+@pytest.fixture
+def one_seed(monkeypatch):
+    for module in (moco_bn, moco_versions, moco_runs):
+        monkeypatch.setattr(module, "budget", lambda _: dict(epochs=1, batch_size=32, seeds=1))
 
 
 def measured(name, course, folder):
@@ -140,7 +146,7 @@ def test_tables_share_the_runs_that_they_have_in_common(course, tmp_path, monkey
     assert found["share_of_set"].unique().tolist() == [0.5, 64]
 
 
-def test_versions_differ_from_v1_by_one_part_each(course, tmp_path):
+def test_versions_differ_from_v1_by_one_part_each(course, tmp_path, one_seed):
     parts = {name: {key for key in moco_versions.V1 if variant[key] != moco_versions.V1[key]}
              for name, (variant, _) in moco_versions.VARIANTS.items()}
     assert parts == {"MoCo v1": set(), "v1 + MLP head": {"head", "temperature"}, "v1 + stronger views": {"views"},
@@ -151,17 +157,20 @@ def test_versions_differ_from_v1_by_one_part_each(course, tmp_path):
     assert set(found.attrs["settings"]["val_accuracy_by_lr"]) == {"MoCo v1", "MoCo v2", "SimCLR, same batch"}
 
 
-def test_batchnorm_table_has_both_modes(course, tmp_path):
+def test_batchnorm_table_has_both_modes(course, tmp_path, one_seed):
     found = measured("moco-bn", course, tmp_path)
     assert len(found) == 4 * 4 and found["value"].between(0, 1).all()
 
 
-def test_staleness_starts_at_one_and_is_that_of_the_keys(course, tmp_path):
+def test_staleness_starts_at_one_and_is_that_of_the_keys(course, tmp_path, monkeypatch):
+    monkeypatch.setitem(SETS, "train", SETS["train"][torch.arange(192) % 64])  # six steps
     found = measured("moco-staleness", course, tmp_path / "a")
     now = found[found["age"] == 0]
     assert set(now[now["quantity"] == "cosine to the present key"]["value"]) == {1.0}
     angle = torch.linspace(0, 0.5, 6)  # two images whose keys turn by 0.1 a step, a quarter turn apart
     history = torch.stack([torch.stack([angle.cos(), angle.sin()], 1), torch.stack([-angle.sin(), angle.cos()], 1)], 1)
+    with pytest.raises(ValueError, match="keys of 6 steps hold none of age 6"):
+        moco_staleness.compare(history, age=6)
     compared = moco_staleness.compare(history, age=3)
     assert compared["cosine to the present key"] == pytest.approx(torch.tensor(0.3).cos().item(), abs=1e-5)
     assert compared["found among present keys"] == 1

@@ -58,6 +58,8 @@ def _watch(settings: dict, train: datasets.ImageSet, val: datasets.ImageSet, cou
 
 def compare(history: Tensor, age: int) -> dict[str, float]:
     """Keys of `age` steps ago against those of the present, over all presents; history: unit vectors [T, P, D]."""
+    if len(history) <= age:
+        raise ValueError(f"keys of {len(history)} steps hold none of age {age}: train longer, or ask for younger ones")
     old, new = history[:len(history) - age], history[age:]
     cosine = old @ new.transpose(1, 2)  # [T - age, P, P]: image of the old key, image of the present one
     own = cosine.diagonal(dim1=1, dim2=2)  # [T - age, P]
