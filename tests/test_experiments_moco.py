@@ -122,6 +122,9 @@ def test_step_decay_falls_to_a_tenth_twice():
     rates = [training.step_decay(step, 200, 1.0, warmup=10) for step in range(200)]
     assert rates[0] == 0.1 and rates[9:120] == [1.0] * 111 and rates[120:160] == [0.1] * 40
     assert rates[160:] == [0.01] * 40
+    method = moco_runs.build(settings_of(), 32)
+    history = training.fit(method, SETS["train"][:32], epochs=5, batch_size=16, lr=1e-3, schedule=training.step_decay)
+    assert history.column("lr") == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-5])
 
 
 # --- tables ---------------------------------------------------------------------------------------------

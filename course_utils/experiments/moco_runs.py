@@ -39,8 +39,8 @@ def load_sets(course: Course) -> Sets:
 
 def budget(course: Course) -> dict:
     """The length of every run: epochs and batch size, and the number of seeds."""
-    return course.pick(smoke=dict(epochs=1, batch_size=32, seeds=2), laptop=dict(epochs=15, batch_size=128, seeds=3),
-                       gpu=dict(epochs=15, batch_size=128, seeds=3))
+    return course.pick(smoke=dict(epochs=1, batch_size=32, seeds=2), laptop=dict(epochs=12, batch_size=128, seeds=3),
+                       gpu=dict(epochs=12, batch_size=128, seeds=3))
 
 
 def run_once(course: Course, sets: Sets, seed: int, lr: float, **variant) -> dict:
