@@ -1,5 +1,8 @@
 """Experiments of notebook 07, with a narrow encoder on made-up images in place of CIFAR-10."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,7 +10,15 @@ import torch
 from torch import nn
 
 from course_utils import checkpoints, datasets, encoders, experiments, methods, scoreboard, training
-from course_utils.experiments import moco_bn, moco_memory, moco_momentum, moco_runs, moco_staleness, moco_versions
+from course_utils.experiments import (
+    moco_bn,
+    moco_memory,
+    moco_momentum,
+    moco_queue,
+    moco_runs,
+    moco_staleness,
+    moco_versions,
+)
 from course_utils.experiments.runs import once
 from course_utils.settings import Course
 
@@ -30,7 +41,7 @@ def course(monkeypatch, tmp_path):
 
 @pytest.fixture
 def one_seed(monkeypatch):
-    for module in (moco_bn, moco_versions, moco_runs):
+    for module in (moco_bn, moco_momentum, moco_queue, moco_versions, moco_runs):
         monkeypatch.setattr(module, "budget", lambda _: dict(epochs=1, batch_size=32, seeds=1))
 
 
@@ -140,12 +151,12 @@ def test_the_momentum_table_has_probes_and_a_curve_of_first_steps(course, tmp_pa
     assert first.nunique() == 1  # before its first update m makes no difference
 
 
-def test_tables_share_the_runs_that_they_have_in_common(course, tmp_path, monkeypatch):
+def test_tables_share_the_runs_that_they_have_in_common(course, tmp_path, monkeypatch, one_seed):
     measured("moco-momentum", course, tmp_path)
     real, made = moco_runs.measure_run, []
     monkeypatch.setattr(moco_runs, "measure_run", lambda *a: made.append(a[2]["queue_length"]) or real(*a))
     found = measured("moco-queue", course, tmp_path)
-    assert made == [32, 32, 4096, 4096]  # and not the rate, which was chosen before
+    assert made == [32, 4096]  # and not the rate, which was chosen before
     assert found["share_of_set"].unique().tolist() == [0.5, 64]
 
 
@@ -188,6 +199,22 @@ def test_memory_is_measured_at_equal_numbers_of_negatives(course, tmp_path, monk
     assert set(speed[speed["way"] != "MoCo"]["batch"] * 2 - 2) == {126} == set(speed["negatives"])
 
 
-def test_a_measurement_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="KeyError"):
-        moco_memory.in_own_process({"device": "cpu"})
+def test_the_peak_is_that_of_the_tensors_since_it_was_forgotten():
+    cpu = torch.device("cpu")
+    torch.ones(30, 2**20)  # 120 MiB, gone again
+    moco_memory.forget_peak(cpu)
+    before = moco_memory.peak(cpu)
+    torch.ones(10, 2**20)
+    assert 30 < (moco_memory.peak(cpu) - before) / 2**20 < 60 or sys.platform != "linux"
+
+
+def test_a_measurement_has_a_process_of_its_own_and_says_why_it_failed(monkeypatch):
+    def answer(command, **_):
+        assert command[:3] == [sys.executable, "-m", "course_utils.experiments.moco_memory"]
+        broken = "device" not in json.loads(command[3])
+        return subprocess.CompletedProcess(command, broken, 'a line of a library\n{"peak MiB": 1.5}\n', "KeyError: 'device'")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    assert moco_memory.in_own_process({"device": "cpu"}) == {"peak MiB": 1.5}
+    with pytest.raises(RuntimeError, match="KeyError: 'device'"):
+        moco_memory.in_own_process({})
