@@ -212,7 +212,8 @@ def test_a_measurement_has_a_process_of_its_own_and_says_why_it_failed(monkeypat
     def answer(command, **_):
         assert command[:3] == [sys.executable, "-m", "course_utils.experiments.moco_memory"]
         broken = "device" not in json.loads(command[3])
-        return subprocess.CompletedProcess(command, broken, 'a line of a library\n{"peak MiB": 1.5}\n', "KeyError: 'device'")
+        said = 'a line of a library\n{"peak MiB": 1.5}\n'
+        return subprocess.CompletedProcess(command, int(broken), said, "KeyError: 'device'")
 
     monkeypatch.setattr(subprocess, "run", answer)
     assert moco_memory.in_own_process({"device": "cpu"}) == {"peak MiB": 1.5}
