@@ -21,8 +21,8 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     sets = load_sets(course)
     seeds = course.pick(smoke=2, laptop=3, gpu=3)
     watch = course.pick(smoke=dict(epochs=1, batch_size=32, start=2, ages=(0, 1, 2, 4)),
-                        laptop=dict(epochs=6, batch_size=128, start=128, ages=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256)),
-                        gpu=dict(epochs=6, batch_size=128, start=128, ages=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256)))
+                        laptop=dict(epochs=5, batch_size=128, start=128, ages=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256)),
+                        gpu=dict(epochs=5, batch_size=128, start=128, ages=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256)))
     rows = []
     for m in MOMENTA:
         runs = []
