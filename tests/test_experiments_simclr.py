@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from course_utils import augment, checkpoints, datasets, encoders, experiments, losses, scoreboard
 from course_utils.experiments import (
     pretrain,
+    runs,
     simclr_augmentations,
     simclr_batch,
     simclr_heads,
@@ -61,18 +62,18 @@ def test_a_finished_run_is_not_done_again_and_another_one_is(course, tmp_path):
         calls.append(1)
         return {"linear probe": 0.25 * len(calls)}
 
-    first = [simclr_runs.once(course, "demo", {"seed": 0}, compute) for _ in range(2)]
+    first = [runs.once(course, "demo", {"seed": 0}, compute) for _ in range(2)]
     assert first == [{"linear probe": 0.25}] * 2 and len(calls) == 1
-    assert simclr_runs.once(course, "demo", {"seed": 1}, compute) == {"linear probe": 0.5}
-    assert simclr_runs.once(replace(course, profile="laptop"), "demo", {"seed": 0}, compute) == {"linear probe": 0.75}
+    assert runs.once(course, "demo", {"seed": 1}, compute) == {"linear probe": 0.5}
+    assert runs.once(replace(course, profile="laptop"), "demo", {"seed": 0}, compute) == {"linear probe": 0.75}
     files = list((tmp_path / "runs" / "experiments" / "demo").iterdir())
     assert len(files) == 3 and {json.loads(file.read_text())["run"]["seed"] for file in files} == {0, 1}
 
 
 def test_a_run_that_is_cut_off_leaves_nothing_behind(course, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        simclr_runs.once(course, "demo", {"seed": 0}, lambda: 1 / 0)
-    assert simclr_runs.once(course, "demo", {"seed": 0}, lambda: 7) == 7
+        runs.once(course, "demo", {"seed": 0}, lambda: 1 / 0)
+    assert runs.once(course, "demo", {"seed": 0}, lambda: 7) == 7
 
 
 def test_an_experiment_goes_on_where_it_was_cut_off(course, tmp_path, monkeypatch):
@@ -102,9 +103,9 @@ def test_a_diverged_run_is_none_and_left_out_of_the_rows(course, monkeypatch):
     monkeypatch.setattr(simclr_runs, "train", lambda *_: pretrain.build("simclr", SETS["train"], "smoke"))
     monkeypatch.setattr(simclr_runs, "features", lambda _, data: torch.full((len(data), 4), math.nan))
     assert simclr_runs.attempt(course, "demo", {"another": 1}, SETS["train"], SETS["val"], {}, 0) is None
-    row, = simclr_runs.rows({"a": 1}, [None, {"x": 0.2}, {"x": 0.4}], 40)
+    row, = runs.rows({"a": 1}, [None, {"x": 0.2}, {"x": 0.4}], 40)
     assert row["value"] == pytest.approx(0.3) and row["seeds"] == 2 and row["a"] == 1
-    assert simclr_runs.rows({}, [None], 40) == []
+    assert runs.rows({}, [None], 40) == []
 
 
 def test_two_views_with_nt_xent_is_simclr():
@@ -121,7 +122,7 @@ def test_two_views_with_nt_xent_is_simclr():
 
 def test_trials_are_shorter_than_runs(course):
     laptop = replace(course, profile="laptop")
-    assert simclr_runs.settings(laptop, 3 / 8)["epochs"] == 3 < simclr_runs.settings(laptop)["epochs"]
+    assert simclr_runs.settings(laptop, 3 / 8)["epochs"] == 2 < simclr_runs.settings(laptop)["epochs"]
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ def test_every_pair_of_operations_has_a_cell_and_the_argument_three_seeds(course
 
 
 def test_transfer_has_every_start_on_every_target(course, tmp_path, monkeypatch):
-    monkeypatch.setattr(simclr_transfer, "digits", lambda: simclr_runs.Sets(SETS["train"], SETS["val"], SETS["test"]))
+    monkeypatch.setattr(simclr_transfer, "digits", lambda: runs.Sets(SETS["train"], SETS["val"], SETS["test"]))
     found = measured("simclr-transfer", course, tmp_path)
     assert len(found) == 5 * 3 * 2 and set(found["quantity"]) == {"linear", "fine-tuned"}
     assert set(found["start"]) == {"SimCLR", "supervised", "random"} and found["majority"].between(0, 1).all()

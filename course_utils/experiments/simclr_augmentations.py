@@ -8,7 +8,8 @@ from torch import nn
 
 from .. import augment
 from ..settings import Course
-from .simclr_runs import attempt, load, rows, settings
+from .runs import load_sets, rows
+from .simclr_runs import attempt, settings
 
 TITLE = "Views of one or two operations on 10,000 CIFAR-10 images: linear probe"
 OPERATIONS = {"crop": lambda size: [augment.RandomResizedCrop(size, scale=(0.2, 1.0)), augment.RandomHorizontalFlip()],
@@ -20,7 +21,7 @@ THREE_SEEDS = (("crop", "crop"), ("colour", "colour"), ("crop", "colour"))  # th
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
     """One run for each pair (both views by both operations, in the order of the list), three for crop and colour."""
-    sets, fit = load(course), settings(course, share=3 / 4)
+    sets, fit = load_sets(course), settings(course)
     seeds, found, size = course.pick(smoke=2, laptop=3, gpu=3), [], sets.train.images.shape[-1]
     for first, second in itertools.combinations_with_replacement(OPERATIONS, 2):
         steps = [step for name in dict.fromkeys((first, second)) for step in OPERATIONS[name](size)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..settings import Course
-from .simclr_runs import attempt, load, rows, settings
+from .runs import load_sets, rows
+from .simclr_runs import attempt, settings
 
 TITLE = "Batch size and epochs on 10,000 CIFAR-10 images: linear probe"
 MICRO_BATCH = 512  # views that the encoder sees at a time, where the batch is larger
@@ -11,9 +12,9 @@ MICRO_BATCH = 512  # views that the encoder sees at a time, where the batch is l
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
     """Learning rate of each batch size from short trials on val; then batch size × epochs × three seeds, on test."""
-    sets, fit = load(course), settings(course)
+    sets, fit = load_sets(course), settings(course)
     batches = course.pick(smoke=(32, 64), laptop=(64, 256, 1_024), gpu=(128, 512, 2_048))
-    lengths = course.pick(smoke=(1,), laptop=(3, 9), gpu=(25, 100))
+    lengths = course.pick(smoke=(1,), laptop=(2, 6), gpu=(25, 100))
     seeds = range(course.pick(smoke=2, laptop=3, gpu=3))
     found, chosen = [], {}
     for batch_size in batches:

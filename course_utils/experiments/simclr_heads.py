@@ -8,7 +8,8 @@ from torch import nn
 
 from ..evaluation import features, linear_probe
 from ..settings import Course
-from .simclr_runs import Sets, load, once, rows, settings, train
+from .runs import Sets, load_sets, once, rows
+from .simclr_runs import settings, train
 
 TITLE = "Projection heads on 10,000 CIFAR-10 images: linear probes before and after the head"
 HEADS = (("identity", None), *((kind, out_dim) for kind in ("linear", "mlp") for out_dim in (32, 128, 512)))
@@ -16,7 +17,7 @@ HEADS = (("identity", None), *((kind, out_dim) for kind in ("linear", "mlp") for
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
     """Three seeds of no head and of heads with 128 outputs, one of the others; all with the same settings."""
-    sets, fit = load(course), settings(course)
+    sets, fit = load_sets(course), settings(course)
     found = []
     for kind, out_dim in HEADS:
         seeds = course.pick(smoke=2, laptop=3, gpu=3) if out_dim in (None, 128) else 1

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from .. import losses
 from ..settings import Course
-from .simclr_runs import attempt, load, rows, settings
+from .runs import load_sets, rows
+from .simclr_runs import attempt, settings
 
 TITLE = "Five losses on 10,000 CIFAR-10 images: linear probe after the same short training"
 MARGINS, TEMPERATURES, RATES = (0.25, 0.5, 1.0), (0.1, 0.2, 0.5), (0.15, 0.05)  # margins in cosine
@@ -32,7 +33,7 @@ LOSSES = {"margin": losses.margin_triplet, "NT-Logistic": losses.nt_logistic,
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
     """Margin or τ of each loss, then its learning rate, from short trials on val; then three seeds each, on test."""
-    sets, fit, trial_fit = load(course), settings(course), settings(course, share=3 / 8)
+    sets, fit, trial_fit = load_sets(course), settings(course), settings(course, share=3 / 8)
     seeds = range(course.pick(smoke=2, laptop=3, gpu=3))
     found, chosen = [], {}
     for name, loss in LOSSES.items():

@@ -1,64 +1,24 @@
-"""What the experiments of notebook 06 share: short runs with two views, probes, a memory of finished runs, rows."""
+"""What the experiments of notebook 06 share: short runs with two views, and probes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from .. import checkpoints, datasets, encoders, training
-from ..evaluation import features, knn_accuracy, linear_probe, mean_interval, wilson_interval
+from .. import datasets, encoders, training
+from ..evaluation import features, knn_accuracy, linear_probe
 from ..losses import nt_xent
 from ..methods import SimCLR
 from ..settings import Course
 from .pretrain import contrastive_views
-
-
-def once(course: Course, experiment: str, run: dict, compute: Callable[[], Any]) -> Any:
-    """compute(), or what it gave when this `run` (its settings) was last finished: an experiment cut off goes on there.
-
-    Kept as JSON in data/runs/experiments/<experiment>; delete that folder to measure anew, after a change of code, say.
-    """
-    run = {"profile": course.profile, **run}
-    name = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:16]
-    path = checkpoints.DATA / "runs" / "experiments" / experiment / f"{course.profile}-{name}.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))["found"]
-    text = json.dumps({"run": run, "found": compute()}, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    print(f"{experiment}: {run}", flush=True)
-    return json.loads(text)["found"]  # as it will be read: keys of dicts become strings
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Images to train encoder and probe on, val for settings, test for the report."""
-
-    train: datasets.ImageSet
-    val: datasets.ImageSet
-    test: datasets.ImageSet
-
-
-def load(course: Course) -> Sets:
-    """CIFAR-10: 10,000 training images on a laptop, all on a GPU."""
-    limits = {"train": course.pick(smoke=256, laptop=10_000, gpu=None),
-              "val": course.pick(smoke=100, laptop=2_500, gpu=None),
-              "test": course.pick(smoke=100, laptop=None, gpu=None)}
-    return Sets(**{split: datasets.load("cifar10", split, limit=limit) for split, limit in limits.items()})
+from .runs import once
 
 
 def settings(course: Course, share: float = 1.0) -> dict:
     """`fit`'s settings for a short run; share: of its epochs, for a trial on val."""
-    epochs, batch_size = course.pick(smoke=(1, 64), laptop=(8, 128), gpu=(50, 512))
+    epochs, batch_size = course.pick(smoke=(1, 64), laptop=(6, 128), gpu=(50, 512))
     epochs = max(1, round(share * epochs))
     return dict(epochs=epochs, batch_size=batch_size, lr=course.pick(smoke=0.1, laptop=0.15, gpu=0.06),
                 weight_decay=5e-4, warmup_epochs=1 if epochs > 2 else 0)
@@ -118,19 +78,3 @@ def attempt(course: Course, experiment: str, run: dict, data: datasets.ImageSet,
             return None
 
     return once(course, experiment, run | {"fit": fit, "seed": seed, "images": len(data), "cases": len(cases)}, compute)
-
-
-def rows(about: dict, runs: Iterable[dict[str, float] | None], n: int) -> list[dict]:
-    """One row for each quantity: the mean over runs and its t-interval; for a single run Wilson's, of an accuracy.
-
-    Runs that are None, since they diverged, are left out: `seeds` tells how many are not.
-    """
-    runs, found = [run for run in runs if run is not None], []
-    for quantity in runs[0] if runs else ():
-        values = [run[quantity] for run in runs]
-        low, high = mean_interval(values)
-        if len(values) == 1 and 0 <= values[0] <= 1:
-            low, high = wilson_interval(values[0], n)
-        found.append({**about, "quantity": quantity, "value": sum(values) / len(values), "low": low, "high": high,
-                      "n": n, "seeds": len(values)})
-    return found

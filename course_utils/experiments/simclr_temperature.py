@@ -10,7 +10,8 @@ from .. import datasets
 from ..evaluation import alignment, contrastive_statistics, frozen, uniformity
 from ..losses import nt_xent
 from ..settings import Course
-from .simclr_runs import TwoViews, load, once, probes, rows, settings, train
+from .runs import load_sets, once, rows
+from .simclr_runs import TwoViews, probes, settings, train
 
 TITLE = "ℓ2 norm and temperature on 10,000 CIFAR-10 images: linear probe, entropy, contrastive accuracy"
 VARIANTS = ((True, 0.05), (True, 0.1), (True, 0.5), (True, 1.0), (False, 10.0), (False, 100.0))
@@ -19,7 +20,7 @@ RATES = (0.05, 0.15, 0.5)  # the gradient of NT-Xent grows with 1 / τ, so each 
 
 def run(course: Course) -> tuple[list[dict], dict, str]:
     """For each variant the learning rate from short trials on val, then three seeds: probes on test, views of val."""
-    sets, fit, trial_fit = load(course), settings(course), settings(course, share=3 / 8)
+    sets, fit, trial_fit = load_sets(course), settings(course), settings(course, share=3 / 8)
     seeds = range(course.pick(smoke=2, laptop=3, gpu=3))
     found, chosen = [], {}
     for normalize, temperature in VARIANTS:
@@ -44,8 +45,8 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         runs = [measure(sets.test, fit | {"lr": lr}, seed) for seed in seeds]
         about = {"normalize": normalize, "temperature": temperature, "lr": lr}
         views = 2 * min(2_048, len(sets.val))
-        found += [row | ({} if row["quantity"] in ("linear probe", "kNN") else {"n": views})
-                  for row in rows(about, runs, len(sets.test))]
+        found += rows(about, runs, len(sets.test), ("linear probe", "kNN"))
+        found += rows(about, runs, views, ("entropy", "contrastive accuracy", "alignment", "uniformity"))
     settings_ = {**fit, "lr": "chosen on val", "val_accuracy_by_lr": chosen, "images": len(sets.train)}
     return found, settings_, sets.test.source
 

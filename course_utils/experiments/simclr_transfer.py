@@ -11,7 +11,7 @@ from torch import nn
 from .. import augment, checkpoints, datasets, encoders
 from ..evaluation import features, fine_tune, linear_probe
 from ..settings import Course
-from .simclr_runs import Sets, once, rows
+from .runs import Sets, once, rows
 
 TITLE = "Transfer from CIFAR-10 with 1,000 labels: linear probe and fine-tuning"
 STARTS = {"SimCLR": "simclr-cifar10", "supervised": "supervised-cifar10", "random": None}
