@@ -52,8 +52,8 @@ def once(course: Course, experiment: str, run: dict, compute: Callable[[], Any])
 
 
 def rows(about: dict, runs: Iterable[dict[str, float] | None], n: int | dict[str, int],
-         quantities: Iterable[str] | None = None) -> list[dict]:
-    """One row for each quantity: the mean over runs and its t-interval; for a single run Wilson's, of an accuracy.
+         quantities: Iterable[str] | None = None, accuracies: bool = True) -> list[dict]:
+    """One row for each quantity: the mean over runs and its t-interval; for a single run Wilson's, if accuracies.
 
     n: the cases behind a value, one number or one for each quantity; quantities: all that a run holds, or only these.
     Runs that are None, since they diverged, are left out: `seeds` tells how many are not.
@@ -63,7 +63,7 @@ def rows(about: dict, runs: Iterable[dict[str, float] | None], n: int | dict[str
         values = [run[quantity] for run in runs]
         cases = n[quantity] if isinstance(n, dict) else n
         low, high = mean_interval(values)
-        if len(values) == 1 and 0 <= values[0] <= 1:
+        if len(values) == 1 and accuracies:
             low, high = wilson_interval(values[0], cases)
         found.append({**about, "quantity": quantity, "value": sum(values) / len(values), "low": low, "high": high,
                       "n": cases, "seeds": len(values)})
