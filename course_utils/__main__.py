@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
+from contextlib import ExitStack, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -71,13 +73,18 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from . import checkpoints, settings
+    """Alone, or as one of the processes that torchrun started, of which only the first speaks."""
+    from . import checkpoints, distributed, settings
     from .experiments.pretrain import pretrain
 
     folder = checkpoints.SHIPPED if options.ship else checkpoints.OWN
-    path = pretrain(settings.setup(options.seed), options.method, options.dataset, seed=options.seed,
-                    epochs=options.epochs, minutes=options.minutes, folder=folder)
-    print(f"wrote {path}: {checkpoints.load(path.stem, folder).card['metrics']}")
+    with distributed.group(), ExitStack() as silence:
+        if distributed.rank():
+            silence.enter_context(redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
+        path = pretrain(settings.setup(options.seed), options.method, options.dataset, seed=options.seed,
+                        epochs=options.epochs, minutes=options.minutes, folder=folder)
+        if distributed.rank() == 0:
+            print(f"wrote {path}: {checkpoints.load(path.stem, folder).card['metrics']}")
     return 0
 
 

@@ -19,8 +19,8 @@ there, started = set(sys.modules), time.perf_counter()
 import course_utils
 print(json.dumps([time.perf_counter() - started, sorted(set(sys.modules) - there), sorted(course_utils.__all__)]))
 """
-HEAVY = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets", "IPython", "medmnist", "PIL", "pooch",
-         "efficientnet_lite_pytorch", "safetensors", "tqdm"}
+HEAVY = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets", "IPython", "medmnist", "PIL",
+         "requests", "efficientnet_lite_pytorch", "safetensors", "tqdm"}
 
 
 @pytest.fixture(autouse=True)
