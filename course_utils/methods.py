@@ -191,14 +191,13 @@ class MoCo(nn.Module):
         x1, x2 = self.augment(images), self.augment(images)
         if self.training:
             self.update_key_encoder()
-        keys = self.keys(x2)
-        loss = info_nce(self.queries(x1), keys, self.queue, self.temperature)
+        keys = [self.keys(x2)]
+        loss = info_nce(self.queries(x1), keys[0], self.queue, self.temperature)
         if self.symmetric:
-            other = self.keys(x1)
-            loss = (loss + info_nce(self.queries(x2), other, self.queue, self.temperature)) / 2
-            keys = torch.cat([keys, other])
+            keys.append(self.keys(x1))
+            loss = (loss + info_nce(self.queries(x2), keys[1], self.queue, self.temperature)) / 2
         if self.training:
-            self.enqueue(keys)
+            self.enqueue(torch.cat([gather(k) for k in keys]))  # of all processes: they all have the same queue
         return loss
 
     def queries(self, views: Tensor) -> Tensor:
@@ -232,7 +231,7 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
         """Write keys [B, D] over the oldest ones, modulo the queue's length; of more than K keys the last K stay."""
-        length, keys = len(self.queue), gather(keys)  # of all processes, so that they all have the same queue
+        length = len(self.queue)
         place = self.position + torch.arange(len(keys), device=keys.device)
         self.queue[place[-length:] % length] = keys[-length:].to(self.queue.dtype)
         self.position.add_(len(keys)).remainder_(length)

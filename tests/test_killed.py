@@ -55,7 +55,7 @@ def make(temperature=0.2, width=4, noise=0.1, kind=SimCLR):
 
 def train(path, epochs=EPOCHS, **settings):
     generator = torch.Generator().manual_seed(0)
-    data = ImageSet(torch.randint(0, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=generator),
+    data = ImageSet(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=generator),
                     torch.zeros(32, dtype=torch.int64), ("noise",), "noise", "made by this test")
     return fit(make(**settings), data, epochs=epochs, batch_size=8, lr=0.05, checkpoint=path)
 
@@ -93,7 +93,7 @@ def fit_one_epoch_and_stop(path):
         if epoch == 2:
             raise KeyboardInterrupt
 
-    data = ImageSet(torch.randint(0, 256, (32, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+    data = ImageSet(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
                     torch.zeros(32, dtype=torch.int64), ("noise",), "noise", "made by this test")
     fit(make(), data, epochs=EPOCHS, batch_size=8, lr=0.05, checkpoint=path, on_epoch=stop)
 

@@ -64,12 +64,18 @@ def step(name):
     distributed.average(found.values())
     if hasattr(method, "queue"):
         found["queue"] = method.queue
-        found["queues differ"] = (distributed.of_first(method.queue.clone()) - method.queue).abs().max()
+        found["queues differ"] = between(method.queue)
     return found
 
 
+def between(tensor):
+    """How far the first and the last process are apart."""
+    both = distributed.gather(tensor[None])
+    return (both[0] - both[-1]).abs().max()
+
+
 def views_differ():
-    """How far the views of one image in two processes are apart, drawn as `fit` draws them; nothing for one process."""
+    """How far apart two processes' views of a grey image are, drawn as `fit` draws them; nothing for one process."""
     seen = []
 
     class Watch(nn.Module):
@@ -78,12 +84,12 @@ def views_differ():
             return seen[-1] + 0 * x
 
     train("views", epochs=1, views=Watch, n=8)
-    return (distributed.of_first(seen[0].contiguous().clone()) - seen[0]).abs().max()
+    return between(seen[0])
 
 
 def train(mode, folder=None, epochs=4, views=lambda: augment.GaussianNoise((0.0, 0.1)), n=24):
     generator = torch.Generator().manual_seed(0)
-    data = ImageSet(torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=generator),
+    data = ImageSet(torch.randint(0, 256, (n, 3, 16, 16), dtype=torch.uint8, generator=generator),
                     torch.zeros(n, dtype=torch.int64), ("noise",), "noise", "made by this script")
     method = make("moco", lambda: encoders.resnet10(width=4), views)
     last = distributed.rank() == distributed.world() - 1
