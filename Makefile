@@ -22,7 +22,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@touch $@
 
 lab: setup ## check this machine, then open JupyterLab at the notebooks
-	$(BIN)/python -m course_utils doctor
+	$(BIN)/python -m course_utils doctor --quick
 	cd notebooks && ../$(BIN)/jupyter lab
 
 test: unit notebooks ## unit tests, then all notebooks at reduced settings

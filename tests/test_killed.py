@@ -43,7 +43,7 @@ for _ in range(10):
 os.waitpid(child(sys.argv[2] + "/killed.pt"), 0)
 print(json.dumps(epochs))
 """
-EPOCHS = 12
+EPOCHS = 8
 
 
 def make(temperature=0.2, width=4, noise=0.1, kind=SimCLR):
@@ -53,11 +53,20 @@ def make(temperature=0.2, width=4, noise=0.1, kind=SimCLR):
     return kind(encoder, augment=augment.GaussianNoise((0.0, noise)), head=head, temperature=temperature)
 
 
-def train(path, epochs=EPOCHS, **settings):
+def train(path, epochs=EPOCHS, on_epoch=None, **settings):
     generator = torch.Generator().manual_seed(0)
     data = ImageSet(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=generator),
                     torch.zeros(32, dtype=torch.int64), ("noise",), "noise", "made by this test")
-    return fit(make(**settings), data, epochs=epochs, batch_size=8, lr=0.05, checkpoint=path)
+    return fit(make(**settings), data, epochs=epochs, batch_size=8, lr=0.05, checkpoint=path, on_epoch=on_epoch)
+
+
+def cut_off_in_the_second_epoch(path):
+    def stop(epoch, _):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(path, on_epoch=stop)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -75,8 +84,7 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path):
 
 def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(tmp_path):
     path = tmp_path / "run.pt"
-    with pytest.raises(KeyboardInterrupt):
-        fit_one_epoch_and_stop(path)
+    cut_off_in_the_second_epoch(path)
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # no file may grow beyond half of it
     try:
@@ -86,16 +94,6 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.pt"]
     assert len(train(path).rows) == EPOCHS
-
-
-def fit_one_epoch_and_stop(path):
-    def stop(epoch, _):
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    data = ImageSet(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
-                    torch.zeros(32, dtype=torch.int64), ("noise",), "noise", "made by this test")
-    fit(make(), data, epochs=EPOCHS, batch_size=8, lr=0.05, checkpoint=path, on_epoch=stop)
 
 
 def test_a_place_that_is_no_folder_is_named(tmp_path):
@@ -175,8 +173,7 @@ def test_a_checkpoint_of_another_loss_view_or_encoder_is_refused(tmp_path, other
 
 
 def test_a_checkpoint_from_before_a_setting_existed_still_resumes(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        fit_one_epoch_and_stop(tmp_path / "run.pt")
+    cut_off_in_the_second_epoch(tmp_path / "run.pt")
     saved = torch.load(tmp_path / "run.pt", weights_only=True)
     for key in ("parts", "schedule"):
         del saved["config"][key]
