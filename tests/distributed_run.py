@@ -1,4 +1,4 @@
-"""Run by tests/test_distributed.py, alone or under torchrun: MODE FOLDER. The first process writes FOLDER/<N>.pt.
+"""Run by tests/test_distributed.py in two processes: MODE FOLDER. The first process writes FOLDER/MODE.pt.
 
 "check": one step of each method without BatchNorm. "train", "kill": `fit`, in which "kill" ends the last process.
 """
@@ -13,6 +13,8 @@ from torch import nn
 
 from course_utils import augment, distributed, encoders, methods, training
 from course_utils.datasets.imageset import ImageSet
+
+METHODS = ("supervised", "rotation", "semi-hard", "hard", "simclr", "pieces", "moco", "moco v1")
 
 
 class Plain(nn.Module):
@@ -99,6 +101,7 @@ def train(mode, folder=None, epochs=4, views=lambda: augment.GaussianNoise((0.0,
     def step(*arguments):
         seen.append(1)
         if mode == "kill" and last and len(seen) == 8:  # in the third epoch of three steps each
+            (folder / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments)
 
@@ -109,14 +112,14 @@ def train(mode, folder=None, epochs=4, views=lambda: augment.GaussianNoise((0.0,
     return {"weights": method.state_dict(), "loss": history.loss}
 
 
+def check():
+    return {name: step(name) for name in METHODS} | {"views": views_differ(), "undisturbed": train("check")}
+
+
 if __name__ == "__main__":
     mode, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
     with distributed.group():
-        if mode == "check":
-            names = ("supervised", "rotation", "semi-hard", "hard", "simclr", "pieces", "moco", "moco v1")
-            found = {name: step(name) for name in names} | {"views": views_differ(), "undisturbed": train(mode)}
-        else:
-            found = train(mode, folder)
+        found = check() if mode == "check" else train(mode, folder)
         if distributed.rank() == 0:
-            torch.save(found, folder / f"{mode}-{distributed.world()}.pt")
+            torch.save(found, folder / f"{mode}.pt")
