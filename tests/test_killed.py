@@ -41,6 +41,8 @@ for _ in range(10):
     there = os.path.exists(sys.argv[2] + "/killed.pt")
     epochs.append(len(torch.load(sys.argv[2] + "/killed.pt", weights_only=True)["history"]) if there else 0)
 os.waitpid(child(sys.argv[2] + "/killed.pt"), 0)
+for pid in [child(sys.argv[2] + "/shared.pt") for _ in range(2)]:  # two notebooks with one checkpoint, at once
+    assert os.waitpid(pid, 0)[1] == 0
 print(json.dumps(epochs))
 """
 EPOCHS = 8
@@ -76,10 +78,12 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     epochs = json.loads(done.stdout.splitlines()[-1])
     assert epochs == sorted(epochs) and len(epochs) == 10  # what was reached is never lost
-    killed, undisturbed = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("killed", "undisturbed"))
-    assert len(killed["history"]) == EPOCHS
-    assert [row["loss"] for row in killed["history"]] == [row["loss"] for row in undisturbed["history"]]
-    assert all(torch.equal(killed["method"][key], value) for key, value in undisturbed["method"].items())
+    undisturbed = torch.load(tmp_path / "undisturbed.pt", weights_only=True)
+    for name in ("killed", "shared"):  # and two trainings at once do not disturb each other
+        found = torch.load(tmp_path / f"{name}.pt", weights_only=True)
+        assert len(found["history"]) == EPOCHS
+        assert [row["loss"] for row in found["history"]] == [row["loss"] for row in undisturbed["history"]]
+        assert all(torch.equal(found["method"][key], value) for key, value in undisturbed["method"].items())
 
 
 def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(tmp_path):
