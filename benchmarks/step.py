@@ -34,7 +34,7 @@ LR, TEMPERATURE = 0.1, 0.2
 def noise(n: int, size: int = 32) -> ImageSet:
     """Images of noise: the time of a step does not depend on what they show."""
     images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8)
-    return ImageSet(images, torch.zeros(n, dtype=torch.int64), ("noise",), "noise", "made by this benchmark")
+    return ImageSet(images, torch.zeros(n, dtype=torch.int64), ("a", "b"), "noise", "made by this benchmark")
 
 
 def alone(method: SimCLR, views: torch.Tensor, steps: int) -> None:
