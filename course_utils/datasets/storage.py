@@ -176,20 +176,21 @@ def _own_part(kept: Path) -> Path:
 
 def _complete(url: str, part: Path, md5: str) -> bool:
     """Download the rest of `part`; whether it then has the checksum, else it is removed."""
-    for resumed in (part.exists() and part.stat().st_size > 0, False):
-        _download(url, part)
+    for _ in range(2):
+        continued = _download(url, part)
         if md5_of(part) == md5:
             return True
         part.unlink()
-        if not resumed:  # else the bad bytes may have been there before: once more, from the beginning
-            return False
+        if not continued:  # else the bad bytes may have been there before: once more, from the beginning
+            break
     return False
 
 
-def _download(url: str, part: Path) -> None:
-    """Append to `part` what is missing, or write it anew where the server does not continue; OSError if it breaks off.
+def _download(url: str, part: Path) -> bool:
+    """Append to `part` what is missing, or write it anew where the server does not continue; whether it did continue.
 
-    A server is given up that sends nothing for TIMEOUT seconds, or less than SLOWEST over WINDOW seconds.
+    OSError where it breaks off. A server is given up that sends nothing for TIMEOUT seconds, or less than SLOWEST over
+    WINDOW seconds.
     """
     import requests
     from tqdm import tqdm
@@ -199,7 +200,7 @@ def _download(url: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={at}-"} if at else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == 416:  # there is nothing after what we have: complete, or wrong, as its checksum tells
-            return
+            return True
         answer.raise_for_status()
         at = at if answer.status_code == 206 else 0
         total = at + int(answer.headers.get("Content-Length", 0))
@@ -211,6 +212,7 @@ def _download(url: str, part: Path) -> None:
                 raise ConnectionError(str(error)) from error
             if file.tell() < total:
                 raise ConnectionError(f"broke off after {file.tell():,} of {total:,} bytes")
+    return at > 0
 
 
 def _copy(raw, file: BinaryIO, bar) -> None:
