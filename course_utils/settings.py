@@ -61,7 +61,7 @@ def setup(seed: int = 0) -> Course:
     COURSE_PROFILE: smoke, laptop or gpu (default: gpu where an accelerator is present, else laptop).
     COURSE_DEVICE: cpu, cuda, cuda:1, mps (default: the best present). Raises ValueError for values it does not know.
     """
-    device = _device(os.environ.get("COURSE_DEVICE"))
+    device = choose_device(os.environ.get("COURSE_DEVICE"))
     profile = os.environ.get("COURSE_PROFILE") or ("laptop" if device.type == "cpu" else "gpu")
     if profile not in PROFILES:
         raise ValueError(f"COURSE_PROFILE={profile!r} is not a profile; there are: {', '.join(PROFILES)}")
@@ -99,7 +99,8 @@ def _data_line(profile: str) -> str:
     return "CIFAR-10 is downloaded once, on first use, into data/downloads (170 MB)"
 
 
-def _device(wanted: str | None) -> torch.device:
+def choose_device(wanted: str | None = None) -> torch.device:
+    """The device of that name, or the best present: CUDA, MPS, else the CPU; ValueError for one that is not there."""
     present = ["cpu"] + [name for name, there in (("mps", torch.backends.mps.is_available()),
                                                   ("cuda", torch.cuda.is_available())) if there]
     if not wanted:

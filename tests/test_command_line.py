@@ -1,16 +1,19 @@
 """`import course_utils` is cheap; `python -m course_utils` does what it says and fails in plain words."""
 
+import http.server
 import json
 import runpy
+import socketserver
 import statistics
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from course_utils import __main__ as command_line
-from course_utils import checkpoints, datasets, scoreboard
-from course_utils.datasets import storage
+from course_utils import checkpoints, datasets, doctor, scoreboard
+from course_utils.datasets import cifar, storage
 
 IMPORT = """
 import json, sys, time
@@ -19,8 +22,8 @@ there, started = set(sys.modules), time.perf_counter()
 import course_utils
 print(json.dumps([time.perf_counter() - started, sorted(set(sys.modules) - there), sorted(course_utils.__all__)]))
 """
-HEAVY = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets", "IPython", "medmnist", "PIL", "pooch",
-         "efficientnet_lite_pytorch", "safetensors", "tqdm"}
+HEAVY = {"torchvision", "sklearn", "scipy", "pandas", "matplotlib", "ipywidgets", "IPython", "medmnist", "PIL",
+         "requests", "efficientnet_lite_pytorch", "safetensors", "tqdm"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,10 +71,11 @@ def test_submodules_load_on_first_use_and_unknown_ones_say_so():
 
 
 def test_the_doctor_finds_this_machine_in_order(run):
-    status, said, complained = run("doctor")
+    status, said, complained = run("doctor", "--quick")
     assert status == 0 and "All set" in said and "PROBLEM" not in said and not complained
-    for word in ("Python", "torch", "free disk", "profile ", "scenes, fundus, cifar10"):
+    for word in ("Python", "torch", "browser", "free disk", "memory", "profile ", "data roots", "scenes, fundus"):
         assert word in said
+    assert "speed" not in said and "mirror" not in said
 
 
 def test_the_doctor_names_what_is_missing(run, monkeypatch):
@@ -85,11 +89,47 @@ def test_the_doctor_names_what_is_missing(run, monkeypatch):
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(doctor, "version", version)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2**30))
-    status, said, _ = run("doctor")
-    assert status == 1 and "All set" not in said
+    monkeypatch.setattr(doctor, "installed_memory", lambda: 2.0)
+    monkeypatch.setattr(doctor.webbrowser, "get", lambda: (_ for _ in ()).throw(doctor.webbrowser.Error("none")))
+    status, said, _ = run("doctor", "--quick")
+    assert status == 1 and "All set" not in said and "browser     none found" in said
     assert "PROBLEM     medmnist is missing: pip install" in said and "PROBLEM     less than 2 GiB" in said
+    assert "PROBLEM     2.0 GiB of memory are few" in said
+
+
+@pytest.mark.parametrize(("answers", "status"), [((None, "answers 404"), 0), (("ConnectionError", "answers 500"), 1)])
+def test_the_doctor_asks_the_mirrors_where_there_is_no_copy(run, monkeypatch, answers, status):
+    found = dict(zip(("https://one.example/c", "https://two.example/c"), answers, strict=True))
+    monkeypatch.setattr(cifar, "MIRRORS", tuple(found))
+    monkeypatch.setattr(doctor, "reachable", found.get)
+    monkeypatch.setattr(doctor, "speed", lambda: 500.0)
+    got, said, _ = run("doctor")
+    assert got == status and ("PROBLEM     no mirror" in said) == bool(status)
+    assert f"two.example: {answers[1]}" in said and ("one.example: ready" in said) == (status == 0)
+    assert "speed       500 images/s" in said
+
+
+def test_an_unreachable_mirror_is_told_from_a_ready_one():
+    with socketserver.TCPServer(("127.0.0.1", 0), type("Ok", (http.server.BaseHTTPRequestHandler,), {
+            "do_GET": lambda self: self.send_error(404 if "gone" in self.path else 200), "log_message": lambda *_: None,
+    })) as server:
+        threading.Thread(target=lambda: [server.handle_request() for _ in range(2)]).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        assert doctor.reachable(f"{address}/there") is None and doctor.reachable(f"{address}/gone") == "answers 404"
+    assert doctor.reachable("http://127.0.0.1:9/refused") == "ConnectionError"
+
+
+def test_minutes_per_notebook_follow_the_speed(monkeypatch):
+    rows = [{"notebook": "01_pixel_space", "value": 3.0, "low": None, "high": None, "n": 1, "seeds": 1}]
+    scoreboard.record("notebook-minutes", rows, title="", profile="laptop", source="", folder=scoreboard.SHIPPED,
+                      images_per_second=800)
+    assert "01_pixel_space: about 6 min from top to bottom, laptop profile" in doctor.speed_lines(400.0)[1]
+
+
+def test_the_speed_is_that_of_a_real_training(monkeypatch):
+    assert 1 < doctor.speed(0.01) < 1e6
 
 
 def test_the_doctor_does_not_stumble_over_a_wrong_setting(run, monkeypatch):

@@ -46,6 +46,18 @@ def test_with_an_accelerator_it_is_the_gpu_profile(bare, monkeypatch):
     assert (course.profile, course.device.type) == ("laptop", "cpu")
 
 
+def test_cuda_comes_before_the_rest_and_says_its_name(bare, monkeypatch, capsys):
+    for module, name, answer in ((torch.backends.mps, "is_available", True), (torch.cuda, "is_available", True),
+                                 (torch.cuda, "device_count", 1), (torch.cuda, "is_bf16_supported", True),
+                                 (torch.cuda, "get_device_name", "NVIDIA T1000")):
+        monkeypatch.setattr(module, name, lambda *_, answer=answer, **__: answer)
+    course = setup()
+    assert (course.profile, course.device.type, course.precision) == ("gpu", "cuda", torch.bfloat16)
+    assert "cuda (NVIDIA T1000), bfloat16" in capsys.readouterr().out
+    monkeypatch.setenv("COURSE_DEVICE", "mps")
+    assert setup().device.type == "mps"
+
+
 def test_an_unknown_profile_lists_the_known_ones(bare, monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "desktop")
     with pytest.raises(ValueError, match="COURSE_PROFILE='desktop' is not a profile; there are: smoke, laptop, gpu"):

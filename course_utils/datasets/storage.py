@@ -7,14 +7,17 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 DOWNLOADS = Path(__file__).resolve().parents[2] / "data" / "downloads"
 TIMEOUT = (10, 30)  # seconds to connect, and without a single byte, before the next mirror has its turn
+SLOWEST, WINDOW = 10_000, 60  # bytes per second, over so many seconds: a mirror below that has had its turn, too
 _LAYOUT = "1"  # part of every cache key: raise it when decoded arrays change their meaning
 
 
@@ -24,9 +27,9 @@ class DatasetUnavailable(RuntimeError):
 
 def user_cache() -> Path:
     """The user's own cache folder, which stands in for `data/downloads` where that cannot be written."""
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("self-supervised-vision-course"))
+    return Path(platformdirs.user_cache_dir("self-supervised-vision-course"))
 
 
 def roots() -> list[Path]:
@@ -133,25 +136,95 @@ def md5_of(path: Path) -> str:
 def fetch(urls: Iterable[str], filename: str, md5: str) -> Path:
     """`filename` from the first of `urls` whose bytes have the checksum `md5`; the path of the file, which is kept.
 
-    A file that came truncated or altered is removed and the next address is tried. Raises DatasetUnavailable with
-    one line for each address.
+    What a cut connection left is continued, by the next address or the next call; bytes with another checksum are
+    removed and the next address is tried. Raises DatasetUnavailable with one line for each address.
     """
-    import pooch
-
     folder = DOWNLOADS if _writable(DOWNLOADS) else user_cache()
     if not _writable(folder):
         raise DatasetUnavailable(f"nothing can be written to {DOWNLOADS} or {folder}")
     tried, kept = [], folder / filename
-    if kept.is_file() and (found := md5_of(kept)) != md5:
+    if kept.is_file():
+        if (found := md5_of(kept)) == md5:
+            return kept
         kept.unlink()  # only ever in this package's own folder, never in one of COURSE_DATA
         tried.append(f"{kept}: removed, its md5 is {found} and not {md5}")
-    downloader = pooch.HTTPDownloader(progressbar=sys.stderr is not None, chunk_size=1 << 16, timeout=TIMEOUT)
-    for url in urls:
-        try:
-            return Path(pooch.retrieve(url, f"md5:{md5}", fname=filename, path=folder, downloader=downloader))
-        except (OSError, ValueError) as error:  # every error of requests is an OSError; a wrong checksum a ValueError
-            tried.append(f"{url}: {_first_line(error)}" + ("" if md5 in str(error) else f" (md5 {md5} expected)"))
+    part = _own_part(kept)
+    try:
+        for url in urls:
+            try:
+                if _complete(url, part, md5):
+                    os.replace(part, kept)
+                    return kept
+                tried.append(f"{url}: these are other bytes (md5 {md5} expected)")
+            except (OSError, ValueError) as error:  # every error of requests is an OSError
+                tried.append(f"{url}: {_first_line(error)} (md5 {md5} expected)")
+    finally:
+        if part.exists():  # interrupted, too: the next call may have it at once
+            os.utime(part, (0, 0))
     raise DatasetUnavailable("\n".join(tried))
+
+
+def _own_part(kept: Path) -> Path:
+    """A name of this process's own for a file on its way, with what a download that is no longer running had got."""
+    own = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+    for left in kept.parent.glob(f"{glob.escape(kept.name)}.*.part"):
+        with suppress(OSError):  # another process was faster
+            if left != own and time.time() - left.stat().st_mtime > WINDOW:
+                os.replace(left, own)  # a running download would have written, or given up
+    return own
+
+
+def _complete(url: str, part: Path, md5: str) -> bool:
+    """Download the rest of `part`; whether it then has the checksum, else it is removed."""
+    for _ in range(2):
+        continued = _download(url, part)
+        if md5_of(part) == md5:
+            return True
+        part.unlink()
+        if not continued:  # else the bad bytes may have been there before: once more, from the beginning
+            break
+    return False
+
+
+def _download(url: str, part: Path) -> bool:
+    """Append to `part` what is missing, or write it anew where the server does not continue; whether it did continue.
+
+    OSError where it breaks off. A server is given up that sends nothing for TIMEOUT seconds, or less than SLOWEST over
+    WINDOW seconds.
+    """
+    import requests
+    from tqdm import tqdm
+    from urllib3.exceptions import HTTPError
+
+    at = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={at}-"} if at else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416:  # there is nothing after what we have: complete, or wrong, as its checksum tells
+            return True
+        answer.raise_for_status()
+        at = at if answer.status_code == 206 else 0
+        total = at + int(answer.headers.get("Content-Length", 0))
+        with part.open("ab" if at else "wb") as file, tqdm(total=total or None, initial=at, unit="B", unit_scale=True,
+                                                           desc=part.name.split(".")[0], leave=False) as bar:
+            try:
+                _copy(answer.raw, file, bar)
+            except HTTPError as error:  # urllib3's are no OSErrors
+                raise ConnectionError(str(error)) from error
+            if file.tell() < total:
+                raise ConnectionError(f"broke off after {file.tell():,} of {total:,} bytes")
+    return at > 0
+
+
+def _copy(raw, file: BinaryIO, bar) -> None:
+    """All that arrives from `raw` into `file`; TimeoutError where it is less than SLOWEST over WINDOW seconds."""
+    read = getattr(raw, "read1", raw.read)  # what has arrived: a trickle must not block until a chunk is full
+    since, before = time.monotonic(), file.tell()
+    while chunk := read(1 << 16):
+        bar.update(file.write(chunk))
+        if time.monotonic() - since > WINDOW:
+            if file.tell() - before < SLOWEST * WINDOW:
+                raise TimeoutError(f"less than {SLOWEST / 1000:g} kB/s over {WINDOW:g} seconds")
+            since, before = time.monotonic(), file.tell()
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import augment, checkpoints, datasets, encoders, evaluation, methods, training
+from .. import augment, checkpoints, datasets, distributed, encoders, evaluation, methods, training
 from ..settings import Course
 
 METHODS = ("supervised", "rotation", "triplet", "simclr", "moco")
@@ -80,11 +80,13 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
              minutes: float | None = None, folder: Path = checkpoints.OWN) -> Path:
     """Train `method` on `dataset`'s train split (val and test stay out), evaluate and save the last epoch.
 
+    Under `torchrun` all processes train it together, and the first evaluates and writes.
     Resumes from data/runs/training/<method>-<dataset>-<profile>-<seed>.pt where a run was cut off.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; there are: {', '.join(METHODS)}")
-    data = datasets.load(dataset, "train", limit=256 if course.profile == "smoke" else None)
+    data = distributed.first_alone(
+        lambda: datasets.load(dataset, "train", limit=256 if course.profile == "smoke" else None))
     recipe = dict(RECIPES[method, course.profile])
     recipe["epochs"] = epochs or recipe["epochs"]
     torch.manual_seed(seed)  # the encoder's first weights
@@ -93,6 +95,8 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
     state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
     about = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile,
              "config": recipe, "seed": seed, "precision": str(course.precision).removeprefix("torch.")}
+    if distributed.world() > 1:
+        about["processes"] = distributed.world()
     watch = _watch(data, dataset, recipe["epochs"], course)
 
     def on_epoch(epoch: int, model: nn.Module) -> dict:
@@ -104,6 +108,8 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
 
     history = training.fit(model, data, **recipe, seed=seed, checkpoint=state, max_minutes=minutes,
                            on_epoch=on_epoch)
+    if distributed.rank():  # the first process evaluates and writes
+        return folder / f"{name}.safetensors"
     card = about | {"epochs_run": len(history.rows), "minutes": round(history.minutes, 1),
             "history": [{key: round(value, 5) for key, value in row.items()} for row in history.rows],
             "metrics": measure(model.encoder, data, dataset, course)}
