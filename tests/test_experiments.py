@@ -94,7 +94,7 @@ def test_only_shipped_checkpoints_are_on_the_shared_scoreboard(course):
     assert "simclr" not in scoreboard_cifar10.representations(course)
     checkpoints.save(method, "simclr-cifar10", {}, checkpoints.SHIPPED)
     notebook, f = scoreboard_cifar10.representations(course)["simclr"]
-    assert notebook == 6 and f(SETS["val"]).shape == (30, 256)
+    assert notebook == 6 and f(SETS["val"]).shape == (30, 128)  # half as wide on scenes
 
 
 def test_few_labels_has_a_row_for_each_feature_up_to_notebook_2_and_each_count(course, tmp_path, monkeypatch):
