@@ -181,7 +181,7 @@ def test_the_peak_is_that_of_the_tensors_since_it_was_forgotten():
     moco_memory.forget_peak(cpu)
     before = moco_memory.peak(cpu)
     torch.ones(10, 2**20)
-    assert 30 < (moco_memory.peak(cpu) - before) / 2**20 < 60 or sys.platform != "linux"
+    assert 20 < (moco_memory.peak(cpu) - before) / 2**20 < 60 or sys.platform != "linux"
 
 
 def test_a_measurement_has_a_process_of_its_own_and_says_why_it_failed(monkeypatch):

@@ -24,7 +24,8 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         for quantity, key, n in (("loss", "first losses", size["batch_size"]),
                                  ("epoch loss", "epoch losses", len(sets.train))):
             for step, values in enumerate(zip(*[run[key] for run in runs], strict=True), 1):
-                found += rows(about | {"step": step}, [{quantity: value} for value in values], n)
+                found += rows(about | {"step": step}, [{quantity: value} for value in values], n,
+                              accuracies=False)
     settings = {"lr": lr, "val_accuracy_by_lr": rates, "queue_length": 4096, **size, "images": len(sets.train),
                 "steps": len(sets.train) // size["batch_size"] * size["epochs"]}
     return found, settings, sets.test.source

@@ -34,7 +34,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         print(m, runs[0], flush=True)
         for i, age in enumerate(watch["ages"]):
             at_age = [{quantity: run[quantity][i] for quantity in QUANTITIES} for run in runs]
-            found += rows({"momentum": m, "age": age}, at_age, min(128, len(sets.val)))
+            found += rows({"momentum": m, "age": age}, at_age, min(128, len(sets.val)), accuracies=False)
     return found, {**watch, "lr": RATES[-1], "queue_length": 4096, "images": len(sets.train)}, sets.val.source
 
 
