@@ -39,8 +39,9 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         for share, epochs in shares.items():
             labels = round(share * len(sets.train))
             about = {"start": start, "architecture": architecture, "size": size, "labels": labels, "epoch": None}
+            draws = seeds if labels < len(sets.train) or weights == "random" else seeds[:1]  # else nothing is drawn
             frozen = [probe(course, sets, own or partial(starts.weights, course, architecture, weights, seed), labels,
-                            seed, "test", [architecture, weights, size, version]) for seed in seeds]
+                            seed, "test", [architecture, weights, size, version]) for seed in draws]
             found += with_sd(about | {"way": "linear probe"}, "AUC", frozen, len(sets.test))
             if architecture != "resnet10":
                 continue  # fine-tuned in transfusion-retina
