@@ -226,7 +226,7 @@ def test_both_kinds_of_views_keep_size_and_range():
     x = EYES["val"].float_images()[:4]
     for kind in ("crops", "turns"):
         view = fundus_ssl.views(kind, 32)(x)
-        assert view.shape == x.shape and 0 <= view.min() and view.max() <= 1
+        assert view.shape == x.shape and view.min() >= 0 and view.max() <= 1
 
 
 def test_cbr_recipes_train_that_network_in_every_profile():
