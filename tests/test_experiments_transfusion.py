@@ -98,8 +98,8 @@ def test_mean_and_variance_are_all_that_is_left():
     made = transfusion_starts.mean_and_variance(fresh, trained)
     pairs = zip(made.modules(), trained.modules(), strict=True)
     for new, old in ((a.weight, b.weight) for a, b in pairs if isinstance(a, nn.Conv2d)):
-        assert new.std() == pytest.approx(old.std().item(), rel=0.05)
-        assert new.mean() == pytest.approx(old.mean().item(), abs=0.05 * old.std().item())
+        assert new.std().item() == pytest.approx(old.std().item(), rel=0.05)
+        assert new.mean().item() == pytest.approx(old.mean().item(), abs=0.05 * old.std().item())
         assert torch.corrcoef(torch.stack([new.flatten(), old.flatten()]))[0, 1].abs() < 0.05
         assert new.requires_grad
     assert all(torch.equal(a, b.weight) for a, b in zip(
@@ -160,7 +160,7 @@ def test_what_is_trained_is_the_whole_network_and_only_on_the_labels_given(cours
                                       seed=0, size=32, epochs=2, lr=0.02, labels=20)
     (n, options, trainable), = seen
     assert n == 20 and options["batch_size"] == 16 and options["lr"] == 0.02 and trainable == {True}
-    assert len(found["val AUC"]) == 2 and set(found["AUC"]) == {"moderate or worse"}
+    assert len(found["val AUC"]) == 1 and set(found["AUC"]) == {"moderate or worse"}
 
 
 def test_the_retinamnist_task_is_moderate_or_worse(course):

@@ -68,13 +68,18 @@ def run_once(course: Course, task: str, sets: Sets, *, architecture: str, start:
 
 
 def train_run(course: Course, task: str, sets: Sets, run: dict, make: Callable[[], nn.Module]) -> dict:
-    """Train once; AUC on test of each class after the last epoch, and the mean AUC on val after each epoch."""
+    """Train once; AUC on test of each class after the last epoch, and the mean AUC on val after each epoch.
+
+    With few labels, on val after the last epoch alone: looking at all of val would take longer than to train.
+    """
     encoder = make()
     torch.manual_seed(run["seed"])  # of the new head
     few = draw(sets.train, run["labels"], run["seed"])
     method = Supervised(encoder, len(few.classes), augment=views(task)).to(course.device).requires_grad_(True)
 
     def on_epoch(epoch: int, method: nn.Module) -> dict:
+        if len(few) < len(sets.train) and epoch < run["epochs"]:
+            return {}
         return {"val AUC": mean(aucs(scores(method, sets.val), sets.val.labels))}
 
     history = training.fit(method, few, epochs=run["epochs"], batch_size=64 if len(few) >= 1_000 else 16, lr=run["lr"],
