@@ -86,7 +86,7 @@ def simclr(course: Course, kind: str, size: int) -> Path:
     method = methods.SimCLR(encoder, augment=views(kind, size), temperature=0.2,
                             head=encoders.projection_head(encoder.feature_dim, 128)).to(course.device)
     state = folder / f"{kind}.pt"
-    history = training.fit(method, data, epochs=course.pick(smoke=1, laptop=10, gpu=50), batch_size=128, lr=0.15,
+    history = training.fit(method, data, epochs=course.pick(smoke=1, laptop=8, gpu=50), batch_size=128, lr=0.15,
                            warmup_epochs=course.pick(smoke=0, laptop=1, gpu=1), checkpoint=state)
     checkpoints.save(method, path.stem, {"dataset": "fundus", "source": data.source, "images": len(data),
                                          "views": kind, "epochs_run": len(history.rows), "profile": course.profile,

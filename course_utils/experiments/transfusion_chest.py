@@ -6,7 +6,7 @@ from ..settings import Course
 from .transfusion_table import run_table
 
 TITLE = "Transfer to chest X-rays (PneumoniaMNIST): AUC by architecture and first weights"
-CELLS = (("cbr_tiny", None, 8), ("cbr_small", None, 8), ("cbr_large_t", None, 8), ("cbr_large_w", None, 5),
+CELLS = (("cbr_tiny", None, 8), ("cbr_small", None, 8), ("cbr_large_t", None, 8), ("cbr_large_w", None, 4),
          ("resnet10", None, 8), ("efficientnet_lite0", 64, 2))
 GPU = tuple((name, None if name.startswith("cbr") or name == "resnet10" else 64, 20)
             for name in ("cbr_tiny", "cbr_small", "cbr_large_t", "cbr_large_w", "resnet10", "efficientnet_lite0",

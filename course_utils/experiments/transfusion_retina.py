@@ -6,7 +6,7 @@ from ..settings import Course
 from .transfusion_table import run_table
 
 TITLE = "Transfer to retina photographs made by code (moderate or worse): AUC by architecture and first weights"
-CELLS = (("cbr_tiny", 32, 8), ("cbr_small", 32, 8), ("cbr_large_t", 32, 8), ("cbr_large_w", 32, 6), ("cbr_tiny", 64, 8),
+CELLS = (("cbr_tiny", 32, 8), ("cbr_small", 32, 8), ("cbr_large_t", 32, 8), ("cbr_large_w", 32, 5), ("cbr_tiny", 64, 8),
          ("resnet10", 64, 8), ("efficientnet_lite0", 64, 3))
 GPU = tuple((name, 128, 20) for name in ("cbr_tiny", "cbr_small", "cbr_large_t", "cbr_large_w", "resnet10",
                                          "efficientnet_lite0", "resnet18", "resnet50"))
