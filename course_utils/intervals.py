@@ -1,4 +1,4 @@
-"""95 % intervals: of a proportion, of a mean over runs, of a correlation."""
+"""95 % intervals: of a proportion, of an AUC, of a mean over runs, of a correlation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ def wilson_interval(accuracy: float, n: int, z: float = 1.96) -> tuple[float, fl
     centre = (accuracy + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(accuracy * (1 - accuracy) / n + z * z / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def auc_interval(auc: float, positives: int, negatives: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of an AUC that was measured on so many independent cases with label 1 and with label 0.
+
+    All values θ with |auc - θ| <= z · standard error at θ, after Hanley & McNeil 1982, Eq. 1, with the mean of both
+    counts in the correction: Newcombe 2006, method 5. Like Wilson's it stays in [0, 1] and has a width at 0 and at 1.
+    """
+    if positives < 1 or negatives < 1 or not 0 <= auc <= 1:
+        raise ValueError(f"needs 0 <= auc <= 1 and cases of both kinds, got auc={auc}, {positives} and {negatives}")
+    correction = (positives + negatives) / 2 - 1
+
+    def excess(theta: float) -> float:
+        spread = 1 + correction * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return (auc - theta) ** 2 - z * z * theta * (1 - theta) * spread / (positives * negatives)
+
+    def edge(outside: float) -> float:
+        inside = auc
+        for _ in range(60):
+            middle = (outside + inside) / 2
+            outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
+        return inside
+
+    return edge(0.0), edge(1.0)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

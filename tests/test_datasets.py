@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from course_utils import datasets
-from course_utils.datasets import DatasetUnavailable, cifar, folder, load, names, storage
+from course_utils.datasets import DatasetUnavailable, cifar, folder, load, medical, names, storage
 
 
 def needs(file):
@@ -539,6 +539,13 @@ def test_medmnist_files_become_three_channels_and_flat_labels(root, name):
     assert np.array_equal(data.labels.numpy(), labels if name == "chestmnist" else labels[:, 0])
     assert len(load(name, "train+val", limit=7, size=32)) == 7
     assert len(data.classes) == {"pneumoniamnist": 2, "retinamnist": 5, "chestmnist": 14}[name]
+
+
+def test_the_lectures_five_pathologies_come_out_of_chestmnists_fourteen(root):
+    arrays = medmnist_file(root / "chestmnist.npz", "chestmnist")
+    five = medical.lecture_pathologies(load("chestmnist", "val"))
+    assert five.classes == ("atelectasis", "cardiomegaly", "consolidation", "edema", "effusion")
+    assert np.array_equal(five.labels.numpy(), arrays["val_labels"][:, [0, 1, 8, 9, 2]])  # medmnist's own order
 
 
 def test_medmnist_is_downloaded_with_its_checksum(root, server, monkeypatch):

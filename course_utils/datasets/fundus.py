@@ -22,7 +22,7 @@ SPLITS = {"train": 4_000, "val": 1_000, "test": 2_000}
 _FEWEST = torch.tensor([[0, 0, 0], [1, 0, 0], [2, 1, 0], [3, 3, 1], [3, 3, 1]])
 _MOST = torch.tensor([[0, 0, 0], [4, 0, 0], [5, 3, 2], [8, 6, 5], [8, 6, 5]])
 _RADIUS = torch.tensor([0.016, 0.034, 0.026])  # of each kind, where the photograph's half side is 1
-_CHUNK = 32  # photographs rasterised at once: small enough to stay in cache
+_CHUNK = 16  # photographs rasterised at once: small enough to stay in cache, also at 128 px
 _Factors = dict[str, Tensor]
 
 

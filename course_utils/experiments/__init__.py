@@ -13,7 +13,8 @@ from pathlib import Path
 from .. import scoreboard
 from ..settings import Course
 
-NOT_TABLES = ("pretrain", "runs", "simclr_runs", "moco_runs")  # recipes and what runs share
+NOT_TABLES = ("pretrain", "runs", "simclr_runs", "moco_runs", "transfusion_runs", "transfusion_starts",
+              "transfusion_table")  # recipes and what runs share
 
 
 def names() -> list[str]:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from .. import augment, checkpoints, datasets, distributed, encoders, evaluation, methods, training
 from ..settings import Course
 
-METHODS = ("supervised", "rotation", "triplet", "simclr", "moco")
+CBRS = ("cbr_large_t", "cbr_large_w", "cbr_small", "cbr_tiny")  # with labels, as "supervised": sources of notebook 03
+METHODS = ("supervised", "rotation", "triplet", "simclr", "moco", *CBRS)
 RECIPES = {  # by (method, profile); supervised: chosen on the val split; the others after their source, not searched
     ("supervised", "smoke"): dict(epochs=1, batch_size=128, lr=0.1, weight_decay=5e-4),
     ("supervised", "laptop"): dict(epochs=40, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=1),
@@ -32,20 +33,26 @@ RECIPES = {  # by (method, profile); supervised: chosen on the val split; the ot
     ("moco", "laptop"): dict(epochs=60, batch_size=256, lr=0.15, weight_decay=5e-4, warmup_epochs=1),
     ("moco", "gpu"): dict(epochs=200, batch_size=512, lr=0.06, weight_decay=5e-4),
 }
+# Four epochs on a laptop, since LargeW takes more than four minutes for each on one core; all four alike.
+RECIPES |= {(name, profile): dict(epochs=epochs, batch_size=128, lr=0.1, weight_decay=5e-4, warmup_epochs=warmup)
+            for name in CBRS for profile, epochs, warmup in (("smoke", 1, 0), ("laptop", 4, 1), ("gpu", 30, 1))}
 SNAPSHOTS = {("simclr", "laptop"): (1, 5, 20, 50)}  # epochs that ship beside the last one, to be watched in notebook 06
 
 
 def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
     """The method with its encoder for this profile (laptop: resnet10, fast stem; gpu: ResNet-18, CIFAR stem).
 
-    On `scenes` the laptop's network is half as wide: the task is easier, and ten of them ship.
+    On `scenes` the laptop's network is half as wide: the task is easier, and ten of them ship. "cbr_tiny" and its like
+    are supervised training of that network, in every profile.
     """
+    size = data.images.shape[-1]
+    views = crop_and_flip(size)
+    if method in CBRS:
+        return methods.Supervised(encoders.build({"name": method}), len(data.classes), augment=views)
     if profile == "gpu":
         encoder = encoders.resnet18("cifar")
     else:
         encoder = encoders.resnet10("fast", width=16) if data.name == "scenes" else encoders.resnet10("fast")
-    size = data.images.shape[-1]
-    views = crop_and_flip(size)
     if method == "supervised":
         return methods.Supervised(encoder, len(data.classes), augment=views)
     if method == "rotation":
