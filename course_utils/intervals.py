@@ -41,15 +41,19 @@ def auc_interval(auc: float, positives: int, negatives: int, z: float = 1.96) ->
     return edge(0.0), edge(1.0)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % Student t-interval of the mean of at least two runs; for one run (nan, nan)."""
+def mean_interval(values: Sequence[float], lowest: float = -math.inf,
+                  highest: float = math.inf) -> tuple[float, float]:
+    """The 95 % Student t-interval of the mean of at least two runs; for one run (nan, nan).
+
+    lowest, highest: what a mean can be, 0 and 1 for accuracies and AUCs; the interval is cut off there.
+    """
     if len(values) < 2:
         return math.nan, math.nan
     from scipy.stats import t
 
     x = torch.tensor(values, dtype=torch.float64)
     half = t.ppf(0.975, len(values) - 1) * x.std().item() / math.sqrt(len(values))
-    return x.mean().item() - half, x.mean().item() + half
+    return max(lowest, x.mean().item() - half), min(highest, x.mean().item() + half)
 
 
 def correlation_interval(r: float, n: int, z: float = 1.96) -> tuple[float, float]:

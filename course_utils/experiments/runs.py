@@ -55,6 +55,7 @@ def rows(about: dict, runs: Iterable[dict[str, float] | None], n: int | dict[str
          quantities: Iterable[str] | None = None, accuracies: bool = True) -> list[dict]:
     """One row for each quantity: the mean over runs and its t-interval; for a single run Wilson's, if accuracies.
 
+    accuracies: whether the quantities lie between 0 and 1, like an accuracy or an AUC; their intervals do, too.
     n: the cases behind a value, one number or one for each quantity; quantities: all that a run holds, or only these.
     Runs that are None, since they diverged, are left out: `seeds` tells how many are not.
     """
@@ -62,7 +63,7 @@ def rows(about: dict, runs: Iterable[dict[str, float] | None], n: int | dict[str
     for quantity in (quantities or runs[0]) if runs else ():
         values = [run[quantity] for run in runs]
         cases = n[quantity] if isinstance(n, dict) else n
-        low, high = mean_interval(values)
+        low, high = mean_interval(values, 0, 1) if accuracies else mean_interval(values)
         if len(values) == 1 and accuracies:
             low, high = wilson_interval(values[0], cases)
         found.append({**about, "quantity": quantity, "value": sum(values) / len(values), "low": low, "high": high,

@@ -23,6 +23,7 @@ from . import transfusion_starts as starts
 from .runs import Sets, once, rows
 
 RATES = (0.02, 0.06)  # one of them is chosen on val, for each start
+FEW_RATES = (0.006, *RATES)  # with few labels, for each number of them: batches are smaller there
 SETS = {"retina": "fundus", "retinamnist": "retinamnist", "chest": "pneumoniamnist", "chestmnist": "chestmnist"}
 
 
@@ -120,10 +121,11 @@ def mean(values: Iterable[float]) -> float:
     return statistics.fmean([value for value in values if not math.isnan(value)] or [math.nan])
 
 
-def choose_rate(course: Course, task: str, sets: Sets, **run) -> tuple[float, dict[str, float]]:
+def choose_rate(course: Course, task: str, sets: Sets, rates: tuple[float, ...] = RATES,
+                **run) -> tuple[float, dict[str, float]]:
     """The rate with the best AUC on val after the last epoch, seed 0, and what each rate reached."""
     found = {lr: round(run_once(course, task, sets, seed=0, lr=lr, **run)["val AUC"][-1], 4)
-             for lr in course.pick(smoke=RATES[1:], laptop=RATES, gpu=RATES)}
+             for lr in course.pick(smoke=rates[-1:], laptop=rates, gpu=rates)}
     return max(found, key=found.get), found
 
 
@@ -150,7 +152,7 @@ def measured(course: Course, task: str, sets: Sets, seeds: int, *, curve: bool =
 def with_sd(about: dict, quantity: str, values: Iterable[float], n: int) -> list[dict]:
     """The row of one quantity, with its standard deviation over the seeds beside the interval of the mean."""
     values = list(values)
-    row, = rows(about, [{quantity: float(value)} for value in values], n)
+    row, = rows(about, [{quantity: float(value)} for value in values], n, accuracies="AUC" in quantity)
     if len(values) == 1:
         return [row | {"low": None, "high": None, "sd": None}]  # one run says nothing about the spread of runs
     return [row | {"sd": statistics.stdev(values)}]

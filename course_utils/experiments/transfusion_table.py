@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..settings import Course
 from .runs import Sets
-from .transfusion_runs import SETS, choose_rate, load_task, measured, source_row
+from .transfusion_runs import FEW_RATES, SETS, choose_rate, load_task, measured, source_row
 
 Cell = tuple[str, int | None, int]  # architecture, side of the images in pixels (None: the source's), epochs
 
@@ -49,16 +49,31 @@ def run_table(course: Course, task: str, cells: Sequence[Cell], *, parts: Sequen
         found += source_row(course, architecture)
     for cell in parts:
         found += [row for start in ("mean and variance", "first two blocks") for row in rows(cell[0], start, *cell[1:])]
+    few_rates = {}
     for architecture, size, shares in few:
-        for share, epochs in shares.items():
-            labels = round(share * len(at(size).train))
-            found += [row for start in ("random", "transfer")
-                      for row in rows(architecture, start, size, epochs, labels=labels, curve=False)]
+        new, tried = few_rows(course, task, at(size), seeds, architecture, size, shares)
+        found, few_rates = found + new, few_rates | tried
     for cell in sizes:
         found += rows(cell[0], "random", *cell[1:])
-    settings = {"set": SETS[task], "batch_size": 64, "weight_decay": 1e-4,
-                "val_auc_by_lr": {key: tried for key, (_, tried) in rates.items()}}
+    settings = {"set": SETS[task], "batch_size": "64; 16 with few labels", "weight_decay": 1e-4,
+                "val_auc_by_lr": {key: tried for key, (_, tried) in rates.items()} | few_rates}
     return _unique(found), settings, at(cells[0][1]).test.source
+
+
+def few_rows(course: Course, task: str, sets: Sets, seeds: int, architecture: str, size: int | None,
+             shares: dict[float, int]) -> tuple[list[dict], dict]:
+    """Random against transfer with these {shares of the labels: epochs}, and what each rate reached on val.
+
+    Each start and each number of labels chooses its own rate: one chosen on all labels ruins a transfer with few.
+    """
+    found, rates = [], {}
+    for share, epochs in shares.items():
+        labels = round(share * len(sets.train))
+        for start in ("random", "transfer"):
+            run = dict(architecture=architecture, start=start, size=size, epochs=epochs, labels=labels)
+            lr, rates[f"{architecture}, {start}, {labels} labels"] = choose_rate(course, task, sets, FEW_RATES, **run)
+            found += measured(course, task, sets, seeds, lr=lr, curve=False, **run)
+    return found, rates
 
 
 IMAGENET = ("efficientnet_lite0", "resnet18", "resnet50")  # whose source is ImageNet
