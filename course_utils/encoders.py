@@ -236,13 +236,15 @@ def _torchvision_weights(name: str) -> dict[str, Tensor]:
                            f"Offline, use pretrained('efficientnet_lite0'), which is already installed.") from error
 
 
-def projection_head(in_dim: int, out_dim: int = 128, kind: str = "mlp") -> nn.Module:
+def projection_head(in_dim: int, out_dim: int = 128, kind: str = "mlp", hidden_dim: int | None = None) -> nn.Module:
     """The head g that maps features [B, in_dim] to [B, out_dim], thrown away after training (SimCLR, Section 4.2).
 
-    kind: "mlp" (one hidden layer of in_dim units with ReLU), "linear", or "identity" (out_dim is then in_dim).
+    kind: "mlp" (one hidden layer with ReLU, of hidden_dim units, None: in_dim), "linear", or "identity" (out_dim is
+    then in_dim). Raises ValueError on another kind.
     """
+    hidden_dim = hidden_dim or in_dim
     if kind == "mlp":
-        head = nn.Sequential(nn.Linear(in_dim, in_dim), nn.ReLU(inplace=True), nn.Linear(in_dim, out_dim))
+        head = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))
     elif kind == "linear":
         head = nn.Linear(in_dim, out_dim)
     elif kind == "identity":
@@ -250,6 +252,8 @@ def projection_head(in_dim: int, out_dim: int = 128, kind: str = "mlp") -> nn.Mo
     else:
         raise ValueError(f"kind must be 'mlp', 'linear' or 'identity', got {kind!r}")
     head.config = {"in_dim": in_dim, "out_dim": out_dim, "kind": kind}
+    if hidden_dim != in_dim:
+        head.config["hidden_dim"] = hidden_dim
     return head
 
 

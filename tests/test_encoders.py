@@ -127,8 +127,12 @@ def test_projection_heads():
     assert torch.allclose(linear(z), z @ linear.weight.T + linear.bias, atol=1e-6)
     assert same(z) is z and same.config["out_dim"] == 24
     assert mlp[0].weight.shape == (24, 24) and projection_head(24)(z).shape == (4, 128)
-    for head in (mlp, linear, same):
-        assert projection_head(**head.config)(z).shape == head(z).shape
+    wide = projection_head(24, 6, hidden_dim=40)
+    assert wide[0].weight.shape == (40, 24) and wide(z).shape == (4, 6)
+    for head in (mlp, linear, same, wide):
+        again = projection_head(**head.config)
+        again.load_state_dict(head.state_dict())
+        assert torch.equal(again(z), head(z))
 
 
 # --- ImageNet weights -----------------------------------------------------------------------------------

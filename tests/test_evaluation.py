@@ -359,6 +359,12 @@ def test_mean_interval_equals_scipy():
     assert all(math.isnan(end) for end in mean_interval([0.5]))
 
 
+def test_the_mean_interval_of_an_accuracy_stays_between_0_and_1():
+    low, high = mean_interval([0.99, 1.0, 0.9], 0, 1)
+    assert high == 1 and low == pytest.approx(mean_interval([0.99, 1.0, 0.9])[0]) and low < 0.9
+    assert mean_interval([0.0, 0.1], 0, 1)[0] == 0 and mean_interval([0.0, 0.1])[0] < 0
+
+
 def test_finite_half_precision_features_whose_sum_overflows_are_accepted():
     bank = torch.full((100, 1000), 2.0, dtype=torch.float16)  # sums to 200,000, beyond float16's 65,504
     assert nearest_neighbors(bank[:1], bank, 1)[0].item() == pytest.approx(0, abs=1e-3)

@@ -156,6 +156,18 @@ def test_every_method_is_built_for_every_profile_and_makes_views_of_the_images_s
     assert method.augment(torch.rand(4, 3, 32, 32)).shape == (4, 3, 32, 32)
 
 
+def test_the_gpu_profile_runs_the_published_recipes():
+    # SimCLR: github.com/dkobak/simclr-cifar10; MoCo: the CIFAR notebook of facebookresearch/moco
+    simclr, moco = (pretrain.build(name, SETS["train"], "gpu") for name in ("simclr", "moco"))
+    assert [m.weight.shape for m in simclr.head if hasattr(m, "weight")] == [(1024, 512), (128, 1024)]
+    assert (simclr.temperature, simclr.augment[0].scale) == (0.5, (0.2, 1.0))
+    assert (moco.temperature, moco.augment[0].scale, moco.split_bn) == (0.1, (0.08, 1.0), 8)
+    assert moco.head.weight.shape == (128, 512) and moco.queue.shape == (4096, 128)
+    for name in ("simclr", "moco"):
+        recipe = pretrain.RECIPES[name, "gpu"]
+        assert (recipe["batch_size"], recipe["lr"], recipe["weight_decay"]) == (512, 0.06, 5e-4)
+
+
 def test_an_unknown_method_is_refused_before_any_work(course):
     for ask in (lambda: pretrain.build("magic", SETS["train"], "smoke"),
                 lambda: pretrain.pretrain(course, "magic", "cifar10")):

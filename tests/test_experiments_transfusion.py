@@ -185,7 +185,9 @@ def test_the_retina_table_has_every_part(course, tmp_path):
     assert {"epochs to 95 %", "val AUC", "source accuracy"} <= set(found["quantity"])
     for key in ("size", "epochs", "lr", "n", "seeds"):
         assert full[key].notna().all()
-    assert set(found.attrs["settings"]["val_auc_by_lr"]) == {"CBR and ResNet-10, random", "CBR and ResNet-10, transfer"}
+    assert set(found.attrs["settings"]["val_auc_by_lr"]) == {
+        "CBR and ResNet-10, random", "CBR and ResNet-10, transfer", "cbr_tiny, random, 32 labels",
+        "cbr_tiny, transfer, 32 labels"}
 
 
 def test_the_chest_table_can_be_measured_again_from_what_is_kept(course, tmp_path, monkeypatch):

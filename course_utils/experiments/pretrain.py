@@ -66,9 +66,10 @@ def build(method: str, data: datasets.ImageSet, profile: str) -> nn.Module:
         head = encoders.projection_head(encoder.feature_dim, 128)
         return methods.TripletNetwork(encoder, augment=views, head=head, margin=0.5, mining="semi-hard")
     if method == "simclr":
-        head = encoders.projection_head(encoder.feature_dim, 128)
+        head = encoders.projection_head(encoder.feature_dim, 128, hidden_dim=1024 if gpu else None)
         return methods.SimCLR(encoder, augment=views, head=head, temperature=0.5 if gpu else 0.2)
     if method == "moco":
+        views = contrastive_views(size, smallest=0.08) if gpu else views
         head = encoders.projection_head(encoder.feature_dim, 128, kind="linear" if gpu else "mlp")
         return methods.MoCo(encoder, augment=views, head=head, queue_length=4096, momentum=0.99,
                             temperature=0.1 if gpu else 0.2, split_bn=8 if gpu else 1)
@@ -80,9 +81,12 @@ def crop_and_flip(size: int) -> nn.Sequential:
     return nn.Sequential(augment.RandomCrop(padding=size // 8), augment.RandomHorizontalFlip())
 
 
-def contrastive_views(size: int) -> nn.Sequential:
-    """Views for 32 px, after the one-file SimCLR for CIFAR-10: crops of at least a fifth, jitter of strength 0.5."""
-    return nn.Sequential(augment.RandomResizedCrop(size, scale=(0.2, 1.0)), augment.RandomHorizontalFlip(),
+def contrastive_views(size: int, smallest: float = 0.2) -> nn.Sequential:
+    """Views for 32 px, after the one-file SimCLR for CIFAR-10: crops of at least a fifth, jitter of strength 0.5.
+
+    smallest: the least share of the image in a crop; MoCo's authors take 0.08 for CIFAR-10, and all else alike.
+    """
+    return nn.Sequential(augment.RandomResizedCrop(size, scale=(smallest, 1.0)), augment.RandomHorizontalFlip(),
                          augment.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), augment.RandomGrayscale(0.2))
 
 
