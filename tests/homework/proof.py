@@ -2,7 +2,7 @@
 
 `python tests/homework/proof.py [01 …]` runs it for these notebooks (default: all) and writes the table to
 tests/homework/README.md and the counts to the top-level README. Each lecture notebook runs once, in this process, at
-the smoke profile and on the embedded sets, as far as its last exercise; there every answer is tried from the same state.
+the smoke profile and on the embedded sets, as far as its last exercise; there all answers start from the same state.
 """
 
 from __future__ import annotations
@@ -205,27 +205,32 @@ def embedded():
         yield
 
 
+def write(proof: Proof) -> None:
+    """Put one notebook's table into tests/homework/README.md, and the counts into the top-level README."""
+    page, readme = HERE / "README.md", ROOT / "README.md"
+    text = page.read_text(encoding="utf-8")
+    every = {**sections(text), proof.notebook: table(proof)}
+    head = text.split("## 0")[0].rstrip() + "\n\n"
+    page.write_text(head + "\n".join(every[name] for name in sorted(every)), encoding="utf-8")
+    readme.write_text(COUNTS.sub(rf"\g<1>{counts()}\g<2>", readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main(wanted: list[str]) -> None:
+    """Prove the wanted notebooks, say what every answer came to, and write it down."""
     import matplotlib
 
     matplotlib.use("Agg")
-    page, readme = HERE / "README.md", ROOT / "README.md"
-    written = page.read_text(encoding="utf-8")
-    head, done = written.split("## 0")[0].rstrip() + "\n\n", sections(written)
     with embedded():
-        for path in NOTEBOOKS:
-            if wanted and path.stem[:2] not in wanted:
-                continue
+        for path in [path for path in NOTEBOOKS if not wanted or path.stem[:2] in wanted]:
             start, proof = time.perf_counter(), prove(path)
-            done[path.stem] = table(proof)
-            for kind, outcomes in (("stub", proof.stub), ("solution", proof.solution)):
-                print(path.stem, kind, {number: found.by for number, found in outcomes.items()})
-            for number, outcomes in proof.planted.items():
-                for mistake, found in outcomes.items():
-                    print(f"  {number} {mistake}: {found.by}: {found.message[:200]}")
+            for exercise in proof.exercises:
+                number = exercise.number
+                print(f"{number}: stub {proof.stub[number].by}; solution {proof.solution[number].by} "
+                      f"{proof.solution[number].message[:200]}")
+                for mistake, found in proof.planted[number].items():
+                    print(f"     {found.by:<8} {mistake}: {found.message[:200]}")
             print(f"{path.stem}: {time.perf_counter() - start:.0f} s", flush=True)
-    page.write_text(head + "\n".join(done[name] for name in sorted(done)), encoding="utf-8")
-    readme.write_text(COUNTS.sub(rf"\g<1>{counts()}\g<2>", readme.read_text(encoding="utf-8")), encoding="utf-8")
+            write(proof)
 
 
 if __name__ == "__main__":
