@@ -74,7 +74,7 @@ assert double(3) == 6, "twice three is six"
     ("return x + 1", "visible"),
     ("return 4", "hidden"),
     ("return 2 / x * x * x", "ZeroDivisionError"),  # a crash is no catch
-    ("assert x", "AssertionError"),  # nor is an assertion of the answer's own
+    ("assert x > 2", "AssertionError"),  # nor is an assertion of the answer's own
     ("### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION", "passed"),
 ])
 def test_the_proof_tells_a_catch_from_a_crash(body, by):
