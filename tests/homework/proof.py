@@ -171,7 +171,8 @@ def table(proof: Proof) -> str:
     lines += ["| exercise | planted wrong answer | caught by | which says |", "|---|---|---|---|"]
     for exercise in proof.exercises:
         for mistake, found in proof.planted[exercise.number].items():
-            said = found.message if len(found.message) <= 160 else found.message[:157] + "…"
+            words = found.message.split(" ")
+            said = " ".join(words[:25]) + " …" * (len(words) > 25)
             lines.append(f"| {exercise.number} {exercise.title} | " + " | ".join(
                 text.replace("|", "\\|") for text in (mistake, found.by, said)) + " |")
     return "\n".join(lines) + "\n"
