@@ -52,7 +52,7 @@ def test_every_planted_answer_is_caught_by_an_assertion_that_says_why(proof):
 
 
 def test_the_table_is_current(proof):
-    masked = re.compile(r"-?(\d[\d.,]*(e[-+]?\d+)?%?|\binf\b|\bnan\b)")  # a measured number may differ on another machine
+    masked = re.compile(r"-?(\d[\d.,]*(e[-+]?\d+)?%?|\binf\b|\bnan\b)")  # numbers may differ on another machine
     written = proofs.sections((proofs.HERE / "README.md").read_text(encoding="utf-8")).get(proof.notebook, "")
     assert masked.sub("#", written) == masked.sub("#", proofs.table(proof)), "stale: run `make proof`"
 
