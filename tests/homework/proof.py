@@ -103,7 +103,7 @@ class Snapshot:
         self.learns = [(p, p.requires_grad) for network in networks for p in network.parameters()]
         tensors = [value for value in names.values() if isinstance(value, torch.Tensor)]
         tensors += [value for network in networks for value in network.state_dict().values()]
-        self.tensors = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self.tensors = [(tensor, tensor.detach().clone()) for tensor in tensors if not tensor.is_meta]
 
     def restore(self, names: dict) -> None:
         names.clear()

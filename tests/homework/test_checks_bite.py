@@ -92,12 +92,12 @@ def test_the_stub_is_what_nbgrader_makes():
 
 
 def test_a_snapshot_brings_back_names_values_modes_and_draws():
-    names = {"z": torch.zeros(3), "net": torch.nn.BatchNorm1d(3)}
+    names = {"z": torch.zeros(3), "net": torch.nn.BatchNorm1d(3), "meta": torch.zeros(3, device="meta")}
     start, draw = proofs.Snapshot(names), torch.rand(1)
     names["net"](torch.rand(4, 3))
     names["net"].eval().requires_grad_(False)
     names["z"] += 1
     names["other"] = names.pop("z")
     start.restore(names)
-    assert sorted(names) == ["net", "z"] and (names["z"] == 0).all() and torch.equal(torch.rand(1), draw)
+    assert sorted(names) == ["meta", "net", "z"] and (names["z"] == 0).all() and torch.equal(torch.rand(1), draw)
     assert names["net"].training and names["net"].weight.requires_grad and names["net"].num_batches_tracked == 0
