@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint bench clean
+.PHONY: help setup lab test unit notebooks run lint bench clean proof
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ run: setup ## execute the notebooks and write them as pages into build/site
 	  --template template --TemplateExporter.extra_template_basedirs=notebooks \
 	  --embed-images --output-dir build/site $(NOTEBOOKS)
 	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
+
+proof: setup ## try every planted wrong answer, and write the table to tests/homework/README.md
+	$(BIN)/python tests/homework/proof.py
 
 lint: setup ## code style
 	$(BIN)/ruff check .
