@@ -1,0 +1,116 @@
+"""The committed student edition: without answers, fresh, and running from any section on, save at its unsolved checks."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+from IPython.display import display
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parent.parent.parent
+LECTURE = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+EDITION = ROOT / "notebooks" / "homework"
+
+
+@pytest.fixture(params=LECTURE, ids=lambda path: path.stem)
+def lecture(request):
+    return nbformat.read(request.param, as_version=4), EDITION / request.param.name
+
+
+@pytest.fixture
+def student(lecture):
+    return nbformat.read(lecture[1], as_version=4)
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setenv("COURSE_PROFILE", "smoke")
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+
+
+def tagged(cell, tag):
+    return tag in cell.metadata.get("tags", [])
+
+
+def is_check(cell):
+    return cell.metadata.get("nbgrader", {}).get("grade", False)
+
+
+def sections(notebook):
+    """The set-up cells, and the code cells under each "## " heading by its text."""
+    start, found, title = [], {}, None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            title = cell.source.split("\n")[0]
+            found[title] = []
+        elif cell.cell_type == "code":
+            (start if tagged(cell, "setup") else found[title]).append(cell)
+    return start, found
+
+
+def run(cells):
+    """Run cells one after the other in a new namespace: for each one that raised, its id and the error."""
+    names, raised = {"__name__": "__main__", "display": display}, []
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), \
+            warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # test_notebooks.py sees to it that the notebooks show none
+        for cell in cells:
+            try:
+                exec(compile(cell.source, cell.id, "exec"), names)
+            except Exception as error:
+                raised.append((cell.id, f"{type(error).__name__}: {error}"))
+    plt.close("all")
+    return raised
+
+
+def test_it_is_valid_python_without_a_solution_a_hidden_check_or_an_output(lecture, student):
+    nbformat.validate(student)
+    source, _ = lecture
+    graded = [cell for cell in student.cells if "nbgrader" in cell.metadata]
+    assert [cell.metadata.nbgrader.grade_id for cell in graded] == [
+        cell.metadata.nbgrader.grade_id for cell in source.cells if "nbgrader" in cell.metadata]
+    for cell in student.cells:
+        assert not tagged(cell, "instructor") and "Instructor notes" not in cell.source
+        if cell.cell_type == "code":
+            ast.parse(cell.source)
+            assert not cell.outputs and cell.execution_count is None
+            assert not re.search(r"SOLUTION|HIDDEN TESTS", cell.source)
+    everything = "\n".join(cell.source for cell in student.cells)
+    for cell in source.cells:
+        for answer in re.findall(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", cell.source, re.DOTALL):
+            for line in filter(lambda line: len(line.strip()) > 60, answer.splitlines()):
+                assert line not in everything, f"a line of an answer is left: {line}"
+
+
+def test_all_but_answers_and_notes_is_as_in_the_lecture(lecture, student):
+    kept = [cell for cell in lecture[0].cells if not tagged(cell, "instructor")]
+    assert [cell.id for cell in student.cells] == [cell.id for cell in kept]
+    for mine, theirs in zip(student.cells, kept, strict=True):
+        if "nbgrader" not in theirs.metadata:
+            assert mine.source == theirs.source
+
+
+def test_every_section_runs_after_the_setup_cells_alone_save_its_unsolved_checks(lecture, student, embedded):
+    start, found = sections(student)
+    for title, cells in found.items():
+        raised = dict(run([*start, *cells]))
+        checks = [cell.id for cell in cells if is_check(cell)]
+        for cell, error in raised.items():
+            assert cell in checks, f"{title}: {cell} fails by itself: {error}"
+            assert error.startswith("NotImplementedError"), f"{title}: check {cell} says {error}"
+        assert set(raised) == set(checks), f"{title}: a check passes with its stub unsolved"
+
+
+def test_preload_cells_do_nothing_after_a_run_from_the_top(lecture, student, embedded):
+    start, found = sections(student)
+    for title, cells in found.items():
+        assert sum(tagged(cell, "preload") for cell in cells) <= 1, title
+        assert not any(tagged(cell, "preload") for cell in cells[1:]), f"{title}: the pre-load cell comes first"
