@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
+OUT    ?= grades.csv
 
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint bench clean
+.PHONY: help setup lab test unit notebooks run homework grade lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,16 @@ run: setup ## execute the notebooks and write them as pages into build/site
 	  --template template --TemplateExporter.extra_template_basedirs=notebooks \
 	  --embed-images --output-dir build/site $(NOTEBOOKS)
 	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
+
+$(VENV)/authors: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[authors]"
+	@touch $@
+
+homework: $(VENV)/authors ## write the student edition into notebooks/homework
+	$(BIN)/python tools/homework.py
+
+grade: $(VENV)/authors ## grade SUBMISSIONS=folder into OUT=grades.csv (see notebooks/homework/README.md)
+	$(BIN)/python tools/grade.py "$(SUBMISSIONS)" "$(OUT)"
 
 lint: setup ## code style
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ MEMBERS = {"large_t": (7, (32, 64, 128, 256, 512), 4), "large_w": (7, (64, 128, 
 
 
 def block(in_channels: int, out_channels: int, kernel: int, pool: bool = True) -> nn.Sequential:
-    """Convolution, BatchNorm, ReLU, and a max-pool if asked for: [B, in_channels, H, W] -> [B, out_channels, H', W']."""
+    """Convolution, BatchNorm, ReLU and, if asked for, max-pool: [B, in_channels, H, W] -> [B, out_channels, H', W']."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     layers = [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]

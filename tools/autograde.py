@@ -7,6 +7,7 @@ gives full marks to a check without an error, even if it never ran.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -55,10 +56,8 @@ class Watched(Execute):
         self.ended = self.ended or why
         kernel = psutil.Process(self.km.provisioner.pid)
         for process in [kernel, *kernel.children(recursive=True)]:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
 
     def preprocess_cell(self, cell, resources, index):
         if self.code_cells_executed == 0 and not hasattr(self, "watcher"):
@@ -70,7 +69,7 @@ class Watched(Execute):
             except (DeadKernelError, RuntimeError, OSError) as error:
                 self.ended = self.ended or f"the kernel was ended from within ({error})"
         if cell.cell_type == "code":
-            message = f"not run: {self.ended}"
+            message = self.ended
             cell.outputs = [nbformat.v4.new_output("error", ename="NotRun", evalue=message, traceback=[message])]
         return cell, resources
 

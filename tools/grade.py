@@ -21,10 +21,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import psutil
 from homework import LECTURE, ROOT, assign
 
-LIMITS = {"seconds": int(os.environ.get("GRADE_SECONDS", 240)), "cell": int(os.environ.get("GRADE_CELL", 60)), "memory": 3_000_000_000, "processes": 64, "output": 5_000_000}  # bytes
+LIMITS = {"seconds": int(os.environ.get("GRADE_SECONDS", 240)), "cell": int(os.environ.get("GRADE_CELL", 60)),
+          "memory": 3_000_000_000, "processes": 64, "output": 5_000_000, "file": 20_000_000}  # bytes
 
 
 def sandboxed() -> bool:
@@ -51,8 +53,8 @@ def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
     scratch.mkdir()
     spec.mkdir(parents=True)
     kept = {name: value for name, value in os.environ.items() if name.startswith("COURSE_")}
-    own = {"PATH": os.environ["PATH"], "HOME": scratch, "TMPDIR": scratch, "IPYTHONDIR": scratch, "MPLCONFIGDIR": scratch,
-           "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept, "COURSE_PROFILE": "smoke",
+    own = {"PATH": os.environ["PATH"], "HOME": scratch, "TMPDIR": scratch, "IPYTHONDIR": scratch,
+           "MPLCONFIGDIR": scratch, "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept, "COURSE_PROFILE": "smoke",
            "SCRATCH": scratch, "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
     start = ["env", "-i", *(f"{name}={value}" for name, value in own.items()), "sh", str(ROOT / "tools" / "sandbox.sh")]
     python = [sys.executable, "-m", "ipykernel_launcher", "--HistoryManager.enabled=False", "-f", "{connection_file}"]
@@ -62,13 +64,19 @@ def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
 
 
 def grade(student: str, handed_in: Path, assignment: Path, place: Path, sandbox: bool) -> dict:
-    """One notebook of one student, in a process and folder of its own: {"points": {exercise: …}, "remark": …, "page": …}
+    """One notebook of one student, in a process and folder of its own: its points by exercise, remark and feedback page.
 
     assignment: the nbgrader folder with its gradebook, which is copied, so that nothing is shared.
     """
     nothing = {"points": {}, "page": "", "seconds": 0.0}
     if not handed_in.is_file():
         return {**nothing, "remark": "no notebook handed in"}
+    if handed_in.stat().st_size > LIMITS["file"]:
+        return {**nothing, "remark": f"the notebook is larger than {LIMITS['file'] / 1e6:.0f} MB"}
+    try:
+        nbformat.validate(nbformat.read(handed_in, as_version=4))
+    except Exception as error:  # whatever a file can do to a parser: it must not stop the others
+        return {**nothing, "remark": f"not a notebook ({type(error).__name__}: {str(error).splitlines()[0][:100]})"}
     shutil.copytree(assignment, place / "course")
     (place / "course" / "submitted" / student / handed_in.stem).mkdir(parents=True)
     shutil.copyfile(handed_in, place / "course" / "submitted" / student / handed_in.stem / handed_in.name)
@@ -117,7 +125,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="submissions at a time")
     options = parser.parse_args(arguments)
     students = sorted(folder for folder in options.submissions.iterdir() if folder.is_dir())
-    lectures = [path for path in sorted(options.lecture.glob("0*.ipynb")) if any((s / path.name).exists() for s in students)]
+    lectures = [path for path in sorted(options.lecture.glob("0*.ipynb"))
+                if any((student / path.name).exists() for student in students)]
     if not lectures:
         sys.exit(f"{options.submissions} holds no <student>/<notebook>.ipynb with the name of a notebook of the course")
     sandbox = sandboxed()

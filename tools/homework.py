@@ -1,4 +1,4 @@
-"""The student edition: `python tools/homework.py [FOLDER]` writes notebooks/homework (or FOLDER) from notebooks/0*.ipynb.
+"""The student edition: `python tools/homework.py [FOLDER]` makes notebooks/homework (or FOLDER) of notebooks/0*.ipynb.
 
 nbgrader's generate_assignment does the work: solutions become stubs, hidden tests go, outputs go. Cells tagged
 `instructor` are left out, and of the notebook's metadata only the kernel stays, so that the same source always gives
@@ -22,7 +22,7 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parent.parent
 LECTURE = ROOT / "notebooks"
 EDITION = LECTURE / "homework"
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls `alembic` by name
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls `alembic`
 
 
 def settings() -> Config:

@@ -24,8 +24,8 @@ def exercise(name, factor):
     about = {"schema_version": 3, "task": False, "grade_id": f"{name}-solution", "grade": False, "solution": True,
              "locked": False}
     return [new_code_cell(solution, metadata={"nbgrader": about}),
-            new_code_cell(check, metadata={"nbgrader": {**about, "grade_id": f"{name}-check", "grade": True, "points": 2,
-                                                        "solution": False, "locked": True}})]
+            new_code_cell(check, metadata={"nbgrader": {**about, "grade_id": f"{name}-check", "grade": True,
+                                                        "solution": False, "locked": True, "points": 2}})]
 
 
 def submission(answers=RIGHT, *, before="pass", drop=()):
@@ -40,7 +40,8 @@ def submission(answers=RIGHT, *, before="pass", drop=()):
 
 
 def notebook(cells):
-    return new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "P", "language": "python"}})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def first(code):
@@ -78,20 +79,20 @@ assert not found, found
 SUBMISSIONS = {
     "honest": (submission(), 4, ""),
     "blank": (submission({}), 0, "NotImplementedError"),
-    "half": (submission({**RIGHT, "triple": "def triple(x):\n    return 3 * abs(x)"}), 2, f"triple: AssertionError: {SECRET}"),
-    "endless": (first("while True: pass"), 0, "NameError"),  # the loop is interrupted, so `double` is never made
-    "stubborn": (first("while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"), 0, "s in all"),
+    "half": (submission({**RIGHT, "triple": "def triple(x):\n    return 3 * abs(x)"}), 2, f"AssertionError: {SECRET}"),
+    "endless": (first("while True: pass"), 2, "NameError"),  # the loop is interrupted, so `double` is never made
+    "stubborn": (first("while True:\n  try:\n    while True: pass\n  except KeyboardInterrupt: pass"), 0, "s in all"),
     "sys-exit": (first("import sys; sys.exit(0)"), 2, "double: NameError"),
     "os-exit": (submission({**RIGHT, "triple": "import os; os._exit(0)"}), 2, "triple: NotRun"),
-    "no-check": (submission({**RIGHT, "double": "def double(x):\n    return 0"}, drop=["double-check"]), 2, "double: Assertion"),
+    "no-check": (submission({**RIGHT, "double": "double = lambda x: 0"}, drop=["double-check"]), 2, "wrong for 1"),
     "no-cell": (submission(drop=["double-solution"]), 2, "double: NameError"),
     "renamed": (submission({**RIGHT, "double": "def twice(x):\n    return 2 * x"}), 2, "NameError: name 'double'"),
     "chatty": (first("for _ in range(1_000_000): print('x' * 1_000)"), 0, "MB of output"),  # 1 GB
     "shout": (first("print('x' * 1_000_000_000)"), 0, "double"),  # the same in one piece
     "curious": (submission(before=LOOK), 4, ""),
-    "memory": (first("hog = [bytearray(50_000_000) for _ in range(1_000)]"), 0, "GB of memory"),
+    "memory": (first("hog = [b'x' * 50_000_000 for _ in range(1_000)]"), 0, "GB of memory"),
     "forks": (first("import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(600)"), 0, "processes"),
-    "broken": ("{not json", 0, "could not be graded"),
+    "broken": ("{not json", 0, "not a notebook"),
     "nothing": (None, 0, "no notebook handed in"),
     "kernel": (submission().replace('"python3"', '"bash"'), 4, ""),
 }

@@ -1,4 +1,4 @@
-"""The committed student edition: without answers, fresh, and running from any section on, save at its unsolved checks."""
+"""The committed student edition: without answers, and running from any section on, save at its unsolved checks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from IPython.display import display
 from matplotlib import pyplot as plt
 
@@ -56,9 +57,9 @@ def sections(notebook):
     return start, found
 
 
-def run(cells):
-    """Run cells one after the other in a new namespace: for each one that raised, its id and the error."""
-    names, raised = {"__name__": "__main__", "display": display}, []
+def run(cells, names=None):
+    """Run cells one after the other, in a new namespace if none is given: the id and error of each that raised."""
+    names, raised = {"__name__": "__main__", "display": display} if names is None else names, []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), \
             warnings.catch_warnings():
         warnings.simplefilter("ignore")  # test_notebooks.py sees to it that the notebooks show none
@@ -109,8 +110,27 @@ def test_every_section_runs_after_the_setup_cells_alone_save_its_unsolved_checks
         assert set(raised) == set(checks), f"{title}: a check passes with its stub unsolved"
 
 
-def test_preload_cells_do_nothing_after_a_run_from_the_top(lecture, student, embedded):
+def test_a_preload_cell_comes_first_in_its_section_and_a_second_run_changes_nothing(lecture, student, embedded):
     start, found = sections(student)
     for title, cells in found.items():
-        assert sum(tagged(cell, "preload") for cell in cells) <= 1, title
-        assert not any(tagged(cell, "preload") for cell in cells[1:]), f"{title}: the pre-load cell comes first"
+        assert not any(tagged(cell, "preload") for cell in cells[1:]), title
+        if cells and tagged(cells[0], "preload"):
+            names = {"__name__": "__main__", "display": display}
+            assert not run([*start, cells[0]], names)
+            before = {name: value for name, value in names.items() if not callable(value) or hasattr(value, "forward")}
+            assert not run([cells[0]], names)
+            for name, value in before.items():
+                same = names[name] is value or torch.equal(names[name], value) if isinstance(
+                    value, torch.Tensor) else names[name] is value or names[name] == value
+                assert same, f"{title}: {name} is made anew"
+
+
+def test_the_project_runs_at_smoke(embedded):
+    project = nbformat.read(EDITION / "project_reproduction.ipynb", as_version=4)
+    nbformat.validate(project)
+    names = {"__name__": "__main__", "display": display}
+    assert not run([cell for cell in project.cells if cell.cell_type == "code"], names)
+    texts = [names["verdict"](*names["rows_of"](claim)) for claim in names["claims"].values()]
+    assert [text.split(":")[0] for text in texts] == ["not decided at this budget", "reproduced"]
+    row = {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert names["verdict"](row, {"value": 0.2, "low": 0.1, "high": 0.3}).startswith("contradicted: -30.0")
