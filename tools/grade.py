@@ -54,8 +54,8 @@ def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
     spec.mkdir(parents=True)
     kept = {name: value for name, value in os.environ.items() if name.startswith("COURSE_")}
     own = {"PATH": os.environ["PATH"], "HOME": scratch, "TMPDIR": scratch, "IPYTHONDIR": scratch,
-           "MPLCONFIGDIR": scratch, "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept, "COURSE_PROFILE": "smoke",
-           "SCRATCH": scratch, "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
+           "MPLCONFIGDIR": scratch, "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept,
+           "COURSE_PROFILE": "smoke", "SCRATCH": scratch, "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
     start = ["env", "-i", *(f"{name}={value}" for name, value in own.items()), "sh", str(ROOT / "tools" / "sandbox.sh")]
     python = [sys.executable, "-m", "ipykernel_launcher", "--HistoryManager.enabled=False", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": [*start, *python], "display_name": "Python 3",
@@ -64,7 +64,7 @@ def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
 
 
 def grade(student: str, handed_in: Path, assignment: Path, place: Path, sandbox: bool) -> dict:
-    """One notebook of one student, in a process and folder of its own: its points by exercise, remark and feedback page.
+    """One notebook of one student, in a process and folder of its own: points by exercise, remark, feedback page.
 
     assignment: the nbgrader folder with its gradebook, which is copied, so that nothing is shared.
     """

@@ -81,7 +81,7 @@ SUBMISSIONS = {
     "blank": (submission({}), 0, "NotImplementedError"),
     "half": (submission({**RIGHT, "triple": "def triple(x):\n    return 3 * abs(x)"}), 2, f"AssertionError: {SECRET}"),
     "endless": (first("while True: pass"), 2, "NameError"),  # the loop is interrupted, so `double` is never made
-    "stubborn": (first("while True:\n  try:\n    while True: pass\n  except KeyboardInterrupt: pass"), 0, "s in all"),
+    "stubborn": (first("import signal; signal.signal(2, signal.SIG_IGN)\nwhile True: pass"), 0, "s in all"),
     "sys-exit": (first("import sys; sys.exit(0)"), 2, "double: NameError"),
     "os-exit": (submission({**RIGHT, "triple": "import os; os._exit(0)"}), 2, "triple: NotRun"),
     "no-check": (submission({**RIGHT, "double": "double = lambda x: 0"}, drop=["double-check"]), 2, "wrong for 1"),
