@@ -29,7 +29,7 @@ lab: setup ## check this machine, then open JupyterLab at the notebooks
 test: unit notebooks ## unit tests, then all notebooks at reduced settings
 
 unit: setup ## unit tests only
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/homework
 
 notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \

@@ -103,7 +103,7 @@ def main(course: str, student: str, notebook: str) -> None:
     c.TagRemovePreprocessor.enabled = c.ClearMetadataPreprocessor.enabled = False  # these are for handing out
     c.CourseDirectory.root, c.CourseDirectory.assignment_id, c.CourseDirectory.student_id = course, notebook, student
     c.KernelManager.transport, c.KernelManager.ip = "ipc", os.path.join(os.environ["TMPDIR"], "k")  # no network needed
-    c.Execute.timeout = c.Watched.timeout = LIMITS["cell"]
+    c.Watched.timeout, c.Watched.iopub_timeout = LIMITS["cell"], 30
     c.OverwriteCells.add_missing_cells = True  # a check that was deleted comes back
     folder = CourseDirectory(config=c)
     autograde, feedback = Autograde(coursedir=folder, config=c), GenerateFeedback(coursedir=folder, config=c)

@@ -55,7 +55,8 @@ def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith("COURSE_")}
     own = {"PATH": os.environ["PATH"], "HOME": scratch, "TMPDIR": scratch, "IPYTHONDIR": scratch,
            "MPLCONFIGDIR": scratch, "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept,
-           "COURSE_PROFILE": "smoke", "SCRATCH": scratch, "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
+           "COURSE_PROFILE": "smoke", "SCRATCH": scratch,
+           "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
     start = ["env", "-i", *(f"{name}={value}" for name, value in own.items()), "sh", str(ROOT / "tools" / "sandbox.sh")]
     python = [sys.executable, "-m", "ipykernel_launcher", "--HistoryManager.enabled=False", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": [*start, *python], "display_name": "Python 3",
