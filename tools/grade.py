@@ -41,26 +41,28 @@ def sandboxed() -> bool:
 
 
 def readable() -> list[str]:
-    """What a submission may read: Python, the package, the data. No notebook, no test, no history, no home."""
-    data = os.environ.get("COURSE_DATA", "").split(os.pathsep)
-    folders = [ROOT / "course_utils", ROOT / "data", sys.prefix, sys.base_prefix, *filter(None, data)]
+    """What a submission may read: Python, the package, results and checkpoints. No notebook, test, history or home."""
+    folders = [ROOT / "course_utils", ROOT / "data" / "results", ROOT / "data" / "checkpoints", sys.prefix,
+               sys.base_prefix]
     return list(dict.fromkeys(path for f in folders for path in (os.path.abspath(f), os.path.realpath(f))))
 
 
 def kernel_settings(place: Path, sandbox: bool) -> dict[str, str]:
-    """The environment of one submission's grading; writes the kernel that nbgrader will start into `place`."""
+    """The environment of one submission's grading; writes the kernel that nbgrader will start into `place`.
+
+    None of the caller's settings comes in: all submissions run at the smoke profile, on the CPU, on the embedded sets.
+    """
     scratch, spec = place / "kernel", place / "jupyter" / "kernels" / "python3"
     scratch.mkdir()
     spec.mkdir(parents=True)
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COURSE_")}
-    own = {"PATH": os.environ["PATH"], "HOME": scratch, "TMPDIR": scratch, "IPYTHONDIR": scratch,
-           "MPLCONFIGDIR": scratch, "PYTHONPATH": ROOT, "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, **kept,
-           "COURSE_PROFILE": "smoke", "SCRATCH": scratch,
-           "READ": "\n".join(readable()), "SANDBOX": "full" if sandbox else "none"}
+    own = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT,
+           "COURSE_PROFILE": "smoke", "COURSE_DEVICE": "cpu", "READ": "\n".join(readable()),
+           "SANDBOX": "full" if sandbox else "none"}
+    own |= dict.fromkeys(("SCRATCH", "HOME", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR"), scratch)
     start = ["env", "-i", *(f"{name}={value}" for name, value in own.items()), "sh", str(ROOT / "tools" / "sandbox.sh")]
     python = [sys.executable, "-m", "ipykernel_launcher", "--HistoryManager.enabled=False", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": [*start, *python], "display_name": "Python 3",
-                                                  "language": "python", "interrupt_mode": "message"}))
+    kernel = {"argv": [*start, *python], "display_name": "Python 3", "language": "python", "interrupt_mode": "message"}
+    (spec / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
     return {**os.environ, "JUPYTER_PATH": str(place / "jupyter"), "TMPDIR": str(scratch)}
 
 
