@@ -100,15 +100,24 @@ def test_all_but_answers_and_notes_is_as_in_the_lecture(lecture, student):
             assert mine.source == theirs.source
 
 
-def test_every_section_runs_after_the_setup_cells_alone_save_its_unsolved_checks(lecture, student, embedded):
+def stops_at_its_checks_only(title, cells, start=()):
+    """Every check raises NotImplementedError, since its stub is unsolved, and no other cell raises anything."""
+    raised = dict(run([*start, *cells]))
+    checks = [cell.id for cell in cells if is_check(cell)]
+    for cell, error in raised.items():
+        assert cell in checks, f"{title}: {cell} fails by itself: {error}"
+        assert error.startswith("NotImplementedError"), f"{title}: check {cell} says {error}"
+    assert set(raised) == set(checks), f"{title}: a check passes with its stub unsolved"
+
+
+def test_unsolved_it_stops_at_its_checks_and_nowhere_else(student, embedded):
+    stops_at_its_checks_only("from top to bottom", [cell for cell in student.cells if cell.cell_type == "code"])
+
+
+def test_every_section_runs_after_the_setup_cells_alone(student, embedded):
     start, found = sections(student)
     for title, cells in found.items():
-        raised = dict(run([*start, *cells]))
-        checks = [cell.id for cell in cells if is_check(cell)]
-        for cell, error in raised.items():
-            assert cell in checks, f"{title}: {cell} fails by itself: {error}"
-            assert error.startswith("NotImplementedError"), f"{title}: check {cell} says {error}"
-        assert set(raised) == set(checks), f"{title}: a check passes with its stub unsolved"
+        stops_at_its_checks_only(title, cells, start)
 
 
 def test_a_preload_cell_comes_first_in_its_section_and_a_second_run_changes_nothing(lecture, student, embedded):
