@@ -26,7 +26,7 @@ import psutil
 from homework import LECTURE, ROOT, assign
 
 LIMITS = {"seconds": int(os.environ.get("GRADE_SECONDS", 240)), "cell": int(os.environ.get("GRADE_CELL", 60)),
-          "memory": 3_000_000_000, "processes": 64, "output": 5_000_000, "file": 20_000_000}  # bytes
+          "memory": 3_000_000_000, "processes": 64, "output": 20_000_000, "file": 20_000_000}  # bytes
 
 
 def sandboxed() -> bool:
