@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
+OUT    ?= grades.csv
 
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint bench clean proof
+.PHONY: help setup lab test unit notebooks run homework grade proof lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +29,7 @@ lab: setup ## check this machine, then open JupyterLab at the notebooks
 test: unit notebooks ## unit tests, then all notebooks at reduced settings
 
 unit: setup ## unit tests only
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/homework
 
 notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
@@ -43,6 +44,16 @@ run: setup ## execute the notebooks and write them as pages into build/site
 
 proof: setup ## try every planted wrong answer, and write the table to tests/homework/README.md
 	$(BIN)/python tests/homework/proof.py
+
+$(VENV)/authors: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[authors]"
+	@touch $@
+
+homework: $(VENV)/authors ## write the student edition into notebooks/homework
+	$(BIN)/python tools/homework.py
+
+grade: $(VENV)/authors ## grade SUBMISSIONS=folder into OUT=grades.csv (see notebooks/homework/README.md)
+	$(BIN)/python tools/grade.py "$(SUBMISSIONS)" "$(OUT)"
 
 lint: setup ## code style
 	$(BIN)/ruff check .

@@ -49,6 +49,21 @@ def auc_per_class(scores: Tensor, labels: Tensor) -> list[float]:
     return found
 
 
+def screening(scores: Tensor, labels: Tensor, threshold: float,
+              prevalence: float) -> tuple[float, float, float, float]:
+    """Sensitivity, specificity, accuracy and precision of the test "score >= threshold" where `prevalence` are ill.
+
+    scores: [N]; labels: [N] of 0 and 1, whose own share of ill cases does not matter; prevalence in [0, 1]. The
+    precision is NaN where nobody is flagged. Raises ValueError as `auc` does.
+    """
+    scores, ill = _checked(scores, labels)
+    flagged = scores >= threshold
+    sensitivity, specificity = flagged[ill].double().mean().item(), (~flagged[~ill]).double().mean().item()
+    hits, false_alarms = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+    precision = hits / (hits + false_alarms) if hits + false_alarms > 0 else math.nan
+    return sensitivity, specificity, hits + (1 - prevalence) * specificity, precision
+
+
 def _checked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Scores float64 [N] and labels bool [N], or a ValueError that says what is wrong."""
     scores, labels = torch.as_tensor(scores), torch.as_tensor(labels)

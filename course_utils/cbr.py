@@ -14,6 +14,14 @@ MEMBERS = {"large_t": (7, (32, 64, 128, 256, 512), 4), "large_w": (7, (64, 128, 
            "small": (7, (32, 64, 128, 256), 4), "tiny": (5, (32, 64, 128, 256), 4)}
 
 
+def block(in_channels: int, out_channels: int, kernel: int, pool: bool = True) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU and, if asked for, max-pool: [B, in_channels, H, W] -> [B, out_channels, H', W']."""
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    layers = [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(3, stride=2, padding=1)] if pool else []))
+
+
 class CBR(nn.Module):
     """Blocks of convolution, BatchNorm and ReLU, most with a max-pool behind them, then a global average pool.
 
@@ -29,12 +37,7 @@ class CBR(nn.Module):
         self.normalize = Normalize(mean, std)
         self.feature_dim = channels[-1]
         for i, width in enumerate(channels):
-            convolution = nn.Conv2d(in_channels, width, kernel, padding=kernel // 2, bias=False)
-            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            layers = [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            if i < pools:
-                layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-            self.add_module(f"block{i + 1}", nn.Sequential(*layers))
+            self.add_module(f"block{i + 1}", block(in_channels, width, kernel, pool=i < pools))
             in_channels = width
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:

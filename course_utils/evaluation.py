@@ -17,11 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from .auc import auc, auc_per_class
+from .auc import auc, auc_per_class, screening
 from .contrast import alignment, contrastive_statistics, uniformity
 from .datasets.imageset import ImageSet, balanced_indices
 from .intervals import auc_interval, correlation_interval, mean_interval, wilson_interval
-from .probes import PROBE_L2, NonlinearProbe, Probe, check_features, check_labels, linear_probe, nonlinear_probe
+from .probes import (
+    PROBE_L2,
+    NonlinearProbe,
+    Probe,
+    check_features,
+    check_labels,
+    linear_probe,
+    nearest_prototype,
+    nonlinear_probe,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -30,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NonlinearProbe", "PROBE_L2", "Probe", "alignment", "auc", "auc_interval", "auc_per_class",
            "contrastive_statistics", "correlation_interval", "features", "fine_tune", "frozen", "knn_accuracy",
-           "knn_predict", "label_efficiency", "linear_probe", "mean_interval", "nearest_neighbors", "nonlinear_probe",
-           "uniformity", "wilson_interval"]
+           "knn_predict", "label_efficiency", "linear_probe", "mean_interval", "nearest_neighbors", "nearest_prototype",
+           "nonlinear_probe", "screening", "uniformity", "wilson_interval"]
 
 
 @contextmanager

@@ -109,6 +109,19 @@ def nonlinear_probe(train_z: Tensor, train_y: Tensor, test_z: Tensor, test_y: Te
     return NonlinearProbe(accuracy, wilson_interval(accuracy, len(test_y)), probe.network, mean, std)
 
 
+def nearest_prototype(train_z: Tensor, train_y: Tensor, test_z: Tensor, num_classes: int) -> Tensor:
+    """The class, int64 [M], whose mean training feature has the largest cosine to each test feature.
+
+    train_z: [N, D], train_y: int64 [N], test_z: [M, D]; all features are brought to length one first (Snell et al.
+    2017, *Prototypical Networks*, with cosines). Raises ValueError for features that are not finite.
+    """
+    check_features(test_z, train_z)
+    check_labels(train_z, train_y)
+    train_z, test_z = F.normalize(train_z, dim=1), F.normalize(test_z, dim=1)
+    means = torch.stack([train_z[train_y == c].mean(dim=0) for c in range(num_classes)])  # [classes, D]
+    return (test_z @ F.normalize(means, dim=1).T).argmax(dim=1)
+
+
 def _shallow_network(in_dim: int, hidden: int, classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(in_dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
                          nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, classes))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm, rankdata
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_score, roc_auc_score
 
-from course_utils.auc import auc, auc_per_class, ranks
+from course_utils.auc import auc, auc_per_class, ranks, screening
 from course_utils.evaluation import auc_interval
 
 
@@ -130,3 +130,16 @@ def test_it_covers_the_truth_about_95_times_in_100(positives, negatives, value):
         low, high = auc_interval(auc(scores, labels), positives, negatives)
         covered += low <= value <= high
     assert 0.92 < covered / 600 < 0.985
+
+
+def test_screening_counts_among_a_hundred_people():
+    scores = torch.cat([torch.arange(1, 11.0), torch.arange(-4, 6.0)])  # ten ill, ten healthy
+    labels = torch.cat([torch.ones(10), torch.zeros(10)]).long()
+    # At 3: 8 of 10 ill and 3 of 10 healthy are flagged. Of 100 people with 5 ill: 4 hits, 28.5 false alarms.
+    assert screening(scores, labels, 3.0, 0.05) == pytest.approx((0.8, 0.7, 0.05 * 0.8 + 0.95 * 0.7, 4 / 32.5))
+    flagged, precision = scores >= 3, precision_score(labels, scores >= 3)  # at the test set's own prevalence
+    assert screening(scores, labels, 3.0, 0.5) == pytest.approx(
+        (0.8, 0.7, (flagged == labels.bool()).float().mean().item(), precision))
+    assert math.isnan(screening(scores, labels, 99.0, 0.05)[3])
+    with pytest.raises(ValueError, match="one score and one label"):
+        screening(scores, labels[:3], 0.0, 0.5)

@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import RandomResizedCrop as OneResizedCrop
 
 from course_utils import augment as A
+from course_utils.image_ops import frame_colour
 
 BILINEAR = InterpolationMode.BILINEAR
 B, H, W = 24, 20, 28
@@ -390,3 +391,11 @@ def test_one_channel_images():
     near(A.adjust_contrast(x, 0.4), each(lambda i: TF.adjust_contrast(i, 0.4), x))
     view = nn.Sequential(A.RandomResizedCrop(9), A.ColorJitter(0.4, 0.4), A.GaussianBlur(), A.Sobel())
     assert view(x).shape == x.shape
+
+
+def test_frame_colour_counts_each_pixel_of_the_frame_once():
+    x = torch.rand(2, 3, 12, 9)
+    frame = torch.ones(12, 9, dtype=torch.bool)
+    frame[4:-4, 4:-4] = False
+    torch.testing.assert_close(frame_colour(x), x[:, :, frame].mean(dim=2))
+    torch.testing.assert_close(frame_colour(torch.full((1, 3, 8, 8), 0.3), width=1), torch.full((1, 3), 0.3))

@@ -7,7 +7,14 @@ from scipy import stats
 from torch.nn import functional as F
 
 from course_utils import encoders
-from course_utils.evaluation import correlation_interval, features, linear_probe, nonlinear_probe, wilson_interval
+from course_utils.evaluation import (
+    correlation_interval,
+    features,
+    linear_probe,
+    nearest_prototype,
+    nonlinear_probe,
+    wilson_interval,
+)
 
 
 def rings(n, seed):
@@ -95,3 +102,15 @@ def test_the_correlation_interval_equals_scipys():
     assert correlation_interval(1.0, 10)[1] <= 1.0
     with pytest.raises(ValueError, match="n >= 4, got r=0.5, n=3"):
         correlation_interval(0.5, 3)
+
+
+def test_prototypes_are_means_of_directions():
+    z, y = torch.randn(60, 5), torch.arange(60) % 3
+    cases = torch.randn(20, 5)
+    unit = F.normalize(z) * torch.rand(60, 1).add(0.5)  # lengths must not matter
+    found = nearest_prototype(unit, y, 7 * cases, 3)
+    for case, choice in zip(cases, found, strict=True):
+        cosines = [F.cosine_similarity(case, F.normalize(z)[y == c].mean(dim=0), dim=0) for c in range(3)]
+        assert choice == torch.stack(cosines).argmax()
+    with pytest.raises(ValueError, match="NaN"):
+        nearest_prototype(z * torch.nan, y, cases, 3)
