@@ -24,22 +24,24 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 BUILD = ROOT / "build"
 LECTURE = 75  # minutes
-# What pip fetches (without what it depends on: only the files are wanted), and where the files lie in it.
-LIBRARIES = {"mathjax": ("jupyter-server-mathjax==0.2.6", "jupyter_server_mathjax/static"),
-             "reveal": ("sphinx-revealjs==3.2.1", "sphinx_revealjs/_static/revealjs")}
-NOT_NEEDED = shutil.ignore_patterns("a11y", "localization", "HTML-CSS", "PlainSource", "config", "*.map", "*.scss")
+# Fetched by pip, without what the packages depend on: only these files of theirs are wanted.
+LIBRARIES = {"mathjax": ("django-static-mathjax==3.2.2.1", "mathjax/static/mathjax/es5", ("tex-svg.js",)),
+             "reveal": ("sphinx-revealjs==3.2.1", "sphinx_revealjs/_static/revealjs",
+                        ("dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js"))}
 
 
-def library(name: str, target: Path) -> None:
-    """Put MathJax or reveal.js into `target`; SystemExit with the way out where it is not here and cannot be fetched."""
-    package, folder = LIBRARIES[name]
-    files = BUILD / "vendor" / folder
-    if not files.exists():
+def library(name: str, out: Path) -> None:
+    """Put MathJax or reveal.js beside the pages; SystemExit with the way out where it must be fetched and cannot."""
+    package, folder, files = LIBRARIES[name]
+    vendor = BUILD / "vendor"
+    if not (vendor / folder / files[-1]).exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                   "--upgrade", "--target", str(BUILD / "vendor"), package]
+                   "--upgrade", "--target", str(vendor), package]
         if subprocess.run(command).returncode:
-            raise SystemExit(f"{package} could not be fetched. It is needed once; with a network, run: {' '.join(command)}")
-    shutil.copytree(files, target / name, ignore=NOT_NEEDED, dirs_exist_ok=True)
+            raise SystemExit(f"{package} is needed once and could not be fetched. With a network, run:\n{' '.join(command)}")
+    (out / name).mkdir(exist_ok=True)
+    for file in files:
+        shutil.copy(vendor / folder / file, out / name)
 
 
 def about(notebook) -> dict:
@@ -158,11 +160,15 @@ def for_the_hall(cell) -> list:
     if cell.cell_type == "code" and "idea" not in cell.metadata.get("tags", []):
         cell.metadata["transient"] = {"remove_source": True}
         return [cell] if cell.outputs else []
-    if kind(cell) == "fragment" and cell.cell_type == "markdown":
+    if cell.cell_type == "markdown" and kind(cell) != "notes":
+        quoted = kind(cell) == "fragment"  # of these only the question is shown
         parts = cell.source.split("\n\n")
-        said = "\n\n".join(part for part in parts if not part.startswith(">"))
-        cell.source = "\n\n".join(part for part in parts if part.startswith(">"))
-        return ([cell] if cell.source else []) + ([note(said)] if said else [])
+        shown = [part for part in parts if part.startswith(">") or not quoted and not part.startswith("**References.**")]
+        said = [part for part in parts if part not in shown]
+        cell.source = "\n\n".join(shown)
+        if quoted:
+            cell.metadata.slideshow.slide_type = "-"
+        return [cell] * bool(shown) + [note("\n\n".join(said))] * bool(said)
     return [cell]
 
 
@@ -177,13 +183,16 @@ def clock(notebook) -> dict[int, str]:
 
 def deck(notebook):
     """The notebook as a deck: hidden code, a running head on every slide, notes with the clock, seconds per slide."""
-    title, head, cells, clocks = about(notebook)["title"], "", [], clock(notebook)
+    title, head, cells, clocks, asked = about(notebook)["title"], "", [], clock(notebook), False
     for cell in notebook.cells:
-        number, starts = section(cell), kind(cell) if kind(cell) in ("slide", "subslide") else None
+        number, starts = section(cell), kind(cell) in ("slide", "subslide")
         shown = for_the_hall(cell)
+        if asked and shown and cell.cell_type == "code":  # the answer to "predict before you run" comes at the next key
+            cell.metadata.slideshow.slide_type, asked = (kind(cell) if starts else "fragment"), False
+        asked = asked or (bool(shown) and shown[0].source.startswith("> **Predict"))
         if number:
             head = cell.source.splitlines()[0].removeprefix("## ")
-        if shown and starts == "subslide":
+        if shown and starts and not shown[0].source.startswith("#"):
             shown[0].metadata["slideshow"] = {"slide_type": "-"}
             running = f'<p class="running">{title} <span>{head}</span></p>'
             shown.insert(0, nbformat.v4.new_markdown_cell(running, metadata={"slideshow": {"slide_type": "subslide"}}))
