@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint bench clean
+.PHONY: help setup lab test unit notebooks run site slides lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,12 +34,17 @@ notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
-run: setup ## execute the notebooks and write them as pages into build/site
-	mkdir -p build/site
-	$(BIN)/jupyter nbconvert --execute --to html --log-level WARN --ExecutePreprocessor.timeout=600 \
-	  --template template --TemplateExporter.extra_template_basedirs=notebooks \
-	  --embed-images --output-dir build/site $(NOTEBOOKS)
-	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
+run: setup ## execute the notebooks and write them as a site into build/site
+	mkdir -p build/run
+	$(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN --ExecutePreprocessor.timeout=600 \
+	  --output-dir build/run $(NOTEBOOKS)
+	$(BIN)/python tools/pages.py site $(NOTEBOOKS:notebooks/%=build/run/%)
+
+site: setup ## the same site from the outputs that the notebooks hold; nothing is executed
+	$(BIN)/python tools/pages.py site
+
+slides: setup ## a reveal.js deck of each notebook in build/slides; S opens the notes and the clock
+	$(BIN)/python tools/pages.py slides
 
 lint: setup ## code style
 	$(BIN)/ruff check .

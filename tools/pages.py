@@ -1,8 +1,8 @@
 """The executed notebooks as a static site and as slides: `python tools/pages.py site|slides [NOTEBOOK …]`.
 
-Nothing is executed here: the pages show the outputs that the notebooks hold. nbconvert renders, `templates/` holds the
-looks, and this file says what goes where. The pages need no network: MathJax and reveal.js lie beside them, fetched once
-from PyPI by pip into build/vendor.
+Nothing is executed here: the pages show the outputs that the notebooks hold. nbconvert renders, `templates/` holds
+the looks, and this file says what goes where. The pages need no network: MathJax and reveal.js lie beside them,
+fetched once from PyPI by pip into build/vendor.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def library(name: str, out: Path) -> None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
                    "--upgrade", "--target", str(vendor), package]
         if subprocess.run(command).returncode:
-            raise SystemExit(f"{package} is needed once and could not be fetched. With a network, run:\n{' '.join(command)}")
+            raise SystemExit(f"{package} could not be fetched; it is needed once. With a network: {' '.join(command)}")
     (out / name).mkdir(exist_ok=True)
     for file in files:
         shutil.copy(vendor / folder / file, out / name)
@@ -142,8 +142,8 @@ def make_site(paths: list[Path], out: Path) -> None:
 
 
 # ---- the slides -----------------------------------------------------------------------------------------------------
-# What the hall sees: section texts, figures, printed results, the question of each "Predict before you run", and the code
-# of cells tagged `idea`. All other code is hidden. What is said about a figure (fragments) goes to the speaker notes.
+# What the hall sees: section texts, figures, printed results, the question of each "Predict before you run", and the
+# code of cells tagged `idea`. Other code is hidden. What is said about a figure (fragments) goes to the speaker notes.
 
 def note(text: str):
     return nbformat.v4.new_markdown_cell(text, metadata={"slideshow": {"slide_type": "notes"}})
@@ -163,7 +163,7 @@ def for_the_hall(cell) -> list:
     if cell.cell_type == "markdown" and kind(cell) != "notes":
         quoted = kind(cell) == "fragment"  # of these only the question is shown
         parts = cell.source.split("\n\n")
-        shown = [part for part in parts if part.startswith(">") or not quoted and not part.startswith("**References.**")]
+        shown = [p for p in parts if p.startswith(">") or not (quoted or p.startswith("**References.**"))]
         said = [part for part in parts if part not in shown]
         cell.source = "\n\n".join(shown)
         if quoted:
@@ -199,7 +199,7 @@ def deck(notebook):
         if number in clocks:
             shown.append(note(clocks[number]))
         cells += shown
-    cells[1:1] = [note("\n\n".join(["**Minute plan.** Press S for this view; its clock paces each slide.", *clocks.values()]))]
+    cells[1:1] = [note("\n\n".join(["**Minute plan** (the clock above paces each slide)", *clocks.values()]))]
     notebook.cells = cells
     pace(notebook)
     return without_widgets(notebook)
@@ -238,7 +238,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     paths = options.notebooks or sorted((ROOT / "notebooks").glob("0*.ipynb"))
     {"site": make_site, "slides": make_slides}[options.what](paths, out)
-    print(f"wrote {len(paths)} notebooks as {options.what}: open {out / ('index.html' if options.what == 'site' else paths[0].stem + '.html')}")
+    first = "index" if options.what == "site" else paths[0].stem
+    print(f"wrote {len(paths)} notebooks as {options.what}: open {out / first}.html")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`make site`: each page opened from the disk with no network, in light and dark, and checked by axe-core."""
 
+import os
 from pathlib import Path
 
 import pages
@@ -22,9 +23,9 @@ def page(browser, request):
     context = browser.new_context(color_scheme=request.param, offline=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.wrong, page.scheme = [], request.param
-    page.on("console", lambda message: page.wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("console", lambda said: page.wrong.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else page.wrong.append(request.url))
+    page.on("request", lambda asked: page.wrong.append(asked.url) if asked.url.startswith("http") else None)
     yield page
     context.close()
 
@@ -37,13 +38,16 @@ def opened(page, site, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nobody_is_shut_out(page, site, name):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core: pip install -e '.[site]'")
+    if os.environ.get("COURSE_BROWSER") != "1":
+        pytest.importorskip("axe_playwright_python", reason="no axe-core here: pip install -e '.[site]'")
+    from axe_playwright_python.sync_playwright import Axe
+
     opened(page, site, name)
     page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
     options = {"preload": False, "resultTypes": ["violations"]}
     if page.scheme == "dark":  # only the colours differ
         options["runOnly"] = ["color-contrast"]
-    found = axe.Axe().run(page, options=options).response["violations"]
+    found = Axe().run(page, options=options).response["violations"]
     worst = [f"{one['id']} ({one['impact']}): {[node['html'][:120] for node in one['nodes'][:3]]}"
              for one in found if one["impact"] in ("serious", "critical")]
     assert not worst, "\n".join(worst)
@@ -54,7 +58,7 @@ def test_formulas_are_set_and_figures_have_alt_text_and_no_panel_is_dead(page, s
     opened(page, site, name)
     assert page.locator("mjx-container").count() > 0
     assert page.locator("mjx-merror").count() == 0
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth && image.alt.length > 20)")
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth && image.alt.length > 20)")
     assert not page.wrong, page.wrong
     html = page.content()
     assert "widget-view" not in html and "widget-state" not in html
@@ -78,7 +82,7 @@ def test_a_keyboard_is_enough(page, site):
     opened(page, site, NAMES[1])
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, "the skip link shows when it has the focus"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0, "with the focus on it, it shows"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("Tab")
@@ -94,7 +98,7 @@ def test_a_keyboard_is_enough(page, site):
 def test_the_contents_name_each_notebook_and_what_it_needs(page, site):
     opened(page, site, "index")
     assert page.locator(".cards li").count() == page.locator(".map a").count() == len(NOTEBOOKS)
-    links = page.evaluate("[...document.querySelectorAll('main a')].map(link => link.getAttribute('href') || link.href.baseVal)")
+    links = page.evaluate("[...document.querySelectorAll('main a')].map(link => link.getAttribute('href'))")
     assert {f"{name}.html" for name in NAMES[1:]} == set(links)
     assert page.locator(".arrow").count() == page.locator(".cards dd", has_text="notebook 0").count()
 
