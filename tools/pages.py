@@ -113,7 +113,7 @@ def prerequisite_map(pages: list[dict]) -> list[dict]:
     for page in pages:
         x = column[page["number"]]
         taken[x] = row = taken.get(x, -1) + 1
-        places.append({**page, "x": 20 + 190 * x, "y": 20 + 90 * row})
+        places.append({**page, "x": 20 + 240 * x, "y": 20 + 90 * row})
     return places
 
 
@@ -121,7 +121,7 @@ def sources(notebooks) -> list[str]:
     """What the pages ran on, as they say it themselves."""
     printed = "".join(output.get("text", "") for notebook in notebooks for cell in notebook.cells
                       for output in cell.get("outputs", []))
-    return sorted(set(re.findall(r"^(?:profile  [^:]+|images: .+)", printed, re.MULTILINE)))
+    return sorted(set(re.findall(r"^(?:profile  [^:]+|images: [^;\n]+)", printed, re.MULTILINE)))
 
 
 def make_site(paths: list[Path], out: Path) -> None:
