@@ -19,7 +19,6 @@ README = re.compile(r"(<!-- badges -->\n).*?(<!-- /badges -->)", re.DOTALL)
 # Stands at the head of each notebook's set-up cell. A copy of the course around the notebook goes before the address.
 INSTALL = '''\
 import importlib.util, pathlib, subprocess, sys
-
 ADDRESS = "{address}"  # of the course; tools/badges.py writes it
 if importlib.util.find_spec("course_utils") is None:  # on Colab, or in a kernel that does not know the course
     here = [p for p in pathlib.Path.cwd().parents if (p / "course_utils").is_dir()]
