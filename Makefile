@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run site slides lint bench clean
+.PHONY: help setup lab test unit notebooks run lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,7 @@ run: setup ## execute the notebooks and write them as a site into build/site
 	  --output-dir build/run $(NOTEBOOKS)
 	$(BIN)/python tools/pages.py site $(NOTEBOOKS:notebooks/%=build/run/%)
 
+.PHONY: site slides
 site: setup ## the same site from the outputs that the notebooks hold; nothing is executed
 	$(BIN)/python tools/pages.py site
 

@@ -39,7 +39,7 @@ def opened(page, site, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_nobody_is_shut_out(page, site, name):
     if os.environ.get("COURSE_BROWSER") != "1":
-        pytest.importorskip("axe_playwright_python", reason="no axe-core here: pip install -e '.[site]'")
+        pytest.importorskip("axe_playwright_python", reason="no axe-core here: pip install -e '.[browser]'")
     from axe_playwright_python.sync_playwright import Axe
 
     opened(page, site, name)
