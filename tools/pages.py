@@ -99,7 +99,7 @@ def thumbnail(notebook) -> dict | None:
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(found[0][2]))).convert("RGB")
     picture.thumbnail((640, 400))
     small = io.BytesIO()
-    picture.save(small, "PNG")
+    picture.quantize(256).save(small, "PNG")
     return {"alt": found[0][1], "png": base64.b64encode(small.getvalue()).decode()}
 
 
