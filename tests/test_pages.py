@@ -3,6 +3,7 @@
 import copy
 import re
 
+import badges
 import nbformat
 import pages
 import pytest
@@ -63,6 +64,14 @@ def test_the_map_puts_a_notebook_right_of_all_that_it_needs():
     places = {place["number"]: place for place in found}
     assert all(places[need]["x"] < places[n]["x"] for n, needs in rows for need in needs)
     assert len({(place["x"], place["y"]) for place in places.values()}) == len(rows), "no two on one place"
+
+
+def test_badges_become_links_since_their_pictures_would_need_a_network(tmp_path):
+    badge = badges.badges("https://github.com/someone/some-course", "01_pixel_space.ipynb")
+    title = nbformat.v4.new_markdown_cell(badges.in_title("# 01 · Title\n\nText", badge))
+    nbformat.write(nbformat.v4.new_notebook(cells=[title]), tmp_path / "01.ipynb")
+    assert re.fullmatch(r"# 01 · Title\n\n\[Open in Colab\]\(https://\S+\) \[Launch on Binder\]\(https://\S+\)\n\nText",
+                        pages.read(tmp_path / "01.ipynb").cells[0].source)
 
 
 def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):

@@ -44,11 +44,19 @@ def library(name: str, out: Path) -> None:
         shutil.copy(vendor / folder / file, out / name)
 
 
+def read(path: Path):
+    """The notebook; badges become plain links, since their pictures would need a network."""
+    notebook = nbformat.read(path, as_version=4)
+    title = notebook.cells[0]
+    title.source = re.sub(r"\[!\[([^]]+)\]\([^)]+\)\]", r"[\1]", title.source)
+    return notebook
+
+
 def about(notebook) -> dict:
     """What the title cell says: title, the question (first paragraph), and the rows of its table."""
     text = notebook.cells[0].source
     rows = dict(re.findall(r"^\| (You will|You need|Slides|Time to run) \| (.+) \|$", text, re.MULTILINE))
-    first = next(part for part in text.split("\n\n")[1:] if not part.startswith(("[![", "|")))
+    first = next(part for part in text.split("\n\n")[1:] if not part.startswith(("[", "|")))
     needs = sorted(set(re.findall(r"notebook (\d\d)", rows["You need"].split(";")[0])))
     return {"title": text.splitlines()[0].removeprefix("# "), "question": first, "rows": rows, "needs": needs}
 
@@ -71,8 +79,8 @@ def minute_plan(notebook) -> dict[int, int]:
 
 # ---- the site -------------------------------------------------------------------------------------------------------
 
-def exporter(kind, name: str):
-    return kind(template_name=name, extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=[str(TEMPLATES)],
+def exporter(base: type[HTMLExporter], name: str) -> HTMLExporter:
+    return base(template_name=name, extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=[str(TEMPLATES)],
                 embed_images=True, exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True)
 
 
@@ -128,7 +136,7 @@ def make_site(paths: list[Path], out: Path) -> None:
     html = exporter(HTMLExporter, "site")
     library("mathjax", out)
     shutil.copy(TEMPLATES / "site" / "style.css", out)
-    notebooks = [without_widgets(nbformat.read(path, as_version=4)) for path in paths]
+    notebooks = [without_widgets(read(path)) for path in paths]
     pages = [{**about(notebook), "number": path.stem[:2], "page": f"{path.stem}.html", "thumbnail": thumbnail(notebook)}
              for path, notebook in zip(paths, notebooks, strict=True)]
     for i, (path, notebook) in enumerate(zip(paths, notebooks, strict=True)):
@@ -182,7 +190,7 @@ def clock(notebook) -> dict[int, str]:
 
 
 def deck(notebook):
-    """The notebook as a deck: hidden code, a running head on every slide, notes with the clock, seconds per slide."""
+    """Make the notebook a deck: code hidden, a running head on each slide, notes with the clock, seconds per slide."""
     title, head, cells, clocks, asked = about(notebook)["title"], "", [], clock(notebook), False
     for cell in notebook.cells:
         number, starts = section(cell), kind(cell) in ("slide", "subslide")
@@ -198,9 +206,11 @@ def deck(notebook):
             shown.insert(0, nbformat.v4.new_markdown_cell(running, metadata={"slideshow": {"slide_type": "subslide"}}))
         if number in clocks:
             shown.append(note(clocks[number]))
+        if "widgets.panel(" in cell.source:
+            shown.append(note(f"**Panel:** in the notebook, {head}"))
         cells += shown
     cells[1:1] = [note("\n\n".join(["**Minute plan** (the clock above paces each slide)", *clocks.values()]))]
-    notebook.cells = cells
+    notebook.cells, notebook.metadata["title"] = cells, title
     pace(notebook)
     return without_widgets(notebook)
 
@@ -223,8 +233,7 @@ def make_slides(paths: list[Path], out: Path) -> None:
     library("mathjax", out)
     shutil.copy(TEMPLATES / "slides" / "slides.css", out)
     for path in paths:
-        notebook = nbformat.read(path, as_version=4)
-        text, _ = reveal.from_notebook_node(deck(notebook), {"metadata": {"name": path.stem}})
+        text, _ = reveal.from_notebook_node(deck(read(path)), {"metadata": {"name": path.stem}})
         (out / f"{path.stem}.html").write_text(text, encoding="utf-8")
 
 
