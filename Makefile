@@ -35,12 +35,18 @@ notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
-run: setup ## execute the notebooks and write them as pages into build/site
-	mkdir -p build/site
-	$(BIN)/jupyter nbconvert --execute --to html --log-level WARN --ExecutePreprocessor.timeout=600 \
-	  --template template --TemplateExporter.extra_template_basedirs=notebooks \
-	  --embed-images --output-dir build/site $(NOTEBOOKS)
-	@echo "wrote $(patsubst notebooks/%.ipynb,build/site/%.html,$(NOTEBOOKS))"
+run: setup ## execute the notebooks and write them as a site into build/site
+	mkdir -p build/run
+	$(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN --ExecutePreprocessor.timeout=600 \
+	  --output-dir build/run $(NOTEBOOKS)
+	$(BIN)/python tools/pages.py site $(NOTEBOOKS:notebooks/%=build/run/%)
+
+.PHONY: site slides
+site: setup ## the same site from the outputs that the notebooks hold; nothing is executed
+	$(BIN)/python tools/pages.py site
+
+slides: setup ## a reveal.js deck of each notebook in build/slides; S opens the notes and the clock
+	$(BIN)/python tools/pages.py slides
 
 proof: setup ## try every planted wrong answer, and write the table to tests/homework/README.md
 	$(BIN)/python tests/homework/proof.py
