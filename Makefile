@@ -7,7 +7,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/0*.ipynb))
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run lint bench clean
+.PHONY: help setup lab test unit notebooks browser run lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ lab: setup ## check this machine, then open JupyterLab at the notebooks
 	$(BIN)/python -m course_utils doctor --quick
 	cd notebooks && ../$(BIN)/jupyter lab
 
-test: unit notebooks ## unit tests, then all notebooks at reduced settings
+test: unit notebooks browser ## unit tests, all notebooks at reduced settings, then their panels in a browser
 
 unit: setup ## unit tests only
 	$(BIN)/python -m pytest
@@ -33,6 +33,9 @@ unit: setup ## unit tests only
 notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
+
+browser: setup ## every panel moved by keyboard in a real browser (skipped, with a line, where there is none)
+	$(BIN)/python -m pytest -rs tests/browser
 
 run: setup ## execute the notebooks and write them as pages into build/site
 	mkdir -p build/site

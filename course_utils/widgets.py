@@ -22,8 +22,9 @@ REST = 0.01  # seconds without a change before a panel draws
 _LAYOUT = {"width": "460px"}
 _STYLE = {"description_width": "170px"}
 # Controls that the last row can read (the theme's own are 13 pixels), and whose keys reach them: JupyterLab would take
-# an arrow pressed in a list for "go to the next cell", unless an element around it carries this attribute.
-_PAGE = """<style onload="this.closest('.course-panel').setAttribute('data-lm-suppress-shortcuts', 'true')">
+# an arrow pressed in a list for "go to the next cell", unless the element in focus carries this attribute.
+_PAGE = """<style onload="this.closest('.course-panel').addEventListener('focusin',
+    event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))">
 .course-panel { --jp-widgets-font-size: 17px; --jp-widgets-inline-height: 34px }</style>"""
 
 

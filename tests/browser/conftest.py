@@ -27,7 +27,7 @@ SETTINGS = {"apputils-extension/notification": {"fetchNews": "false", "checkForU
 
 def missing(what: str):
     """Skip, or fail where COURSE_BROWSER=1 says that this machine must have it."""
-    line = f"no {what}: the panels are not tried in a browser here (tests/browser/conftest.py says what they need)"
+    line = f"no {what}: nothing is tried in a browser here (tests/browser/conftest.py says what they need)"
     if os.environ.get("COURSE_BROWSER") == "1":
         pytest.fail(line)
     pytest.skip(line)
