@@ -22,7 +22,8 @@ STOPWATCH = """panel => {
     window.pressed = window.seen = null
     const start = () => { window.pressed = performance.now(); window.seen = null }
     window.addEventListener('keydown', start, true)
-    new MutationObserver(async () => {
+    new MutationObserver(async changes => {
+        if (!changes.some(change => [...change.addedNodes].some(node => node.nodeName == 'IMG'))) return
         await panel.querySelector('img').decode().catch(() => {})
         requestAnimationFrame(() => { window.seen = performance.now() })
     }).observe(panel, {childList: true, subtree: true})
@@ -38,14 +39,19 @@ class Kernel:
     """A second client of the notebook's kernel, beside the page."""
 
     def __init__(self, lab):
-        address, token, folder = lab
-        with urllib.request.urlopen(f"{address}/api/sessions?token={token}") as answer:
-            (session,) = json.load(answer)
-        self.session = f"{address}/api/sessions/{session['id']}?token={token}"
+        self.lab, folder = lab, lab[2]
+        (session,) = json.loads(self.server("/api/sessions"))
+        self.session = f"/api/sessions/{session['id']}"
         self.client = BlockingKernelClient(connection_file=str(folder / f"kernel-{session['kernel']['id']}.json"))
         self.client.load_connection_file()
         self.client.start_channels()
         self.ask("__import__('sys').path.insert(0, {!r})", str(ROOT / "tests" / "browser"))
+
+    def server(self, path, method="GET"):
+        address, token, _ = self.lab
+        request = urllib.request.Request(address + path, method=method, headers={"Authorization": f"token {token}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
 
     def ask(self, expression, *values):
         """The value of a Python expression in the kernel."""
@@ -57,7 +63,7 @@ class Kernel:
 
     def close(self):
         self.client.stop_channels()
-        urllib.request.urlopen(urllib.request.Request(self.session, method="DELETE")).close()
+        self.server(self.session, "DELETE")
 
 
 @pytest.fixture(params=PANELS)
