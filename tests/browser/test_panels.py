@@ -15,7 +15,6 @@ PANELS = {"01_pixel_space": ["push"], "02_supervised_features": ["two_spaces", "
           "03_medical_transfer": ["look"], "04_rotation_prediction": ["which_way_up"],
           "05_triplet_loss": ["plane", "spread_out"], "06_simclr": ["explore", "embedding", "who_pushes"],
           "07_moco": ["dictionary"]}
-IGNORED = ()
 
 # Time from the key press to the first frame with the new picture in it, seen from inside the page.
 STOPWATCH = """panel => {
@@ -197,6 +196,7 @@ def try_out(panel, shot):
     controls[0][0].focus()
     drawings = panel.burst(controls[0][1])
     print(f"  40 presses in a burst: {drawings} pictures")
+    assert drawings <= 20, "the panel drew what had been overtaken"
     return times
 
 
