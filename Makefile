@@ -8,7 +8,7 @@ OUT    ?= grades.csv
 
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test unit notebooks run homework grade proof lint bench clean
+.PHONY: help setup lab test unit notebooks browser run site slides homework grade proof lint bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ lab: setup ## check this machine, then open JupyterLab at the notebooks
 	$(BIN)/python -m course_utils doctor --quick
 	cd notebooks && ../$(BIN)/jupyter lab
 
-test: unit notebooks ## unit tests, then all notebooks at reduced settings
+test: unit notebooks browser ## unit tests, all notebooks at reduced settings, then their panels in a browser
 
 unit: setup ## unit tests only
 	$(BIN)/python -m pytest --ignore tests/homework
@@ -35,13 +35,15 @@ notebooks: setup ## all notebooks at reduced settings, checked values compared
 	COURSE_PROFILE=smoke $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=90 \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg -p no:warnings $(NOTEBOOKS)
 
+browser: setup ## every panel moved by keyboard in a real browser (skipped, with a line, where there is none)
+	$(BIN)/python -m pytest -rs tests/browser
+
 run: setup ## execute the notebooks and write them as a site into build/site
 	mkdir -p build/run
 	$(BIN)/jupyter nbconvert --execute --to notebook --log-level WARN --ExecutePreprocessor.timeout=600 \
 	  --output-dir build/run $(NOTEBOOKS)
 	$(BIN)/python tools/pages.py site $(NOTEBOOKS:notebooks/%=build/run/%)
 
-.PHONY: site slides
 site: setup ## the same site from the outputs that the notebooks hold; nothing is executed
 	$(BIN)/python tools/pages.py site
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import html
 import io
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +16,16 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-_LAYOUT = {"width": "420px"}
-_STYLE = {"description_width": "150px"}
+DPI = 120  # on a page as wide as the figure in inches times this many pixels: 12-point words for the last row
+REST = 0.01  # seconds without a change before a panel draws
+
+_LAYOUT = {"width": "460px"}
+_STYLE = {"description_width": "170px"}
+# Controls that the last row can read (the theme's own are 13 pixels), and whose keys reach them: JupyterLab would take
+# an arrow pressed in a list for "go to the next cell", unless the element in focus carries this attribute.
+_PAGE = """<style onload="this.closest('.course-panel').addEventListener('focusin',
+    event => event.target.setAttribute('data-lm-suppress-shortcuts', 'true'))">
+.course-panel { --jp-widgets-font-size: 17px; --jp-widgets-inline-height: 34px }</style>"""
 
 
 def slider(lo: float, hi: float, value: float, step: float | None = None, unit: str = "") -> ipywidgets.Widget:
@@ -41,20 +52,28 @@ def toggle(value: bool = False) -> ipywidgets.Widget:
 
 
 class Panel(ipywidgets.VBox):
-    """Controls above a picture; `.values` are the controls' values, `.picture` the drawn PNG."""
+    """Controls above a picture.
+
+    `.values` are the controls' values; `.figure` is the figure on show, closed but with all its artists, and `.drawn`
+    the values that it was drawn from, which the page carries as the picture's `data-drawn` beside its alt text.
+    """
 
     def __init__(self, draw: Callable[..., Figure], controls: dict[str, ipywidgets.Widget]):
         self.draw, self.controls = draw, controls
-        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.picture = ipywidgets.HTML()  # not ipywidgets.Image, which has no alt text
         self.message = ipywidgets.HTML()
         self.start = self.values
+        self.figure, self.drawn, self.drawings = None, None, 0
+        self._due, self._waiting_since = None, 0.0
         reset = ipywidgets.Button(description="Reset", icon="undo", tooltip="back to the first settings")
         reset.on_click(lambda _: self.reset())
         for name, control in controls.items():
             unit = getattr(control, "unit", "")
             control.description = name.replace("_", " ") + (f" ({unit})" if unit else "")
-            control.observe(lambda _: self.redraw(), names="value")
-        super().__init__([*controls.values(), reset, self.message, self.picture])
+            control.observe(lambda _: self._redraw_soon(), names="value")
+        row = ipywidgets.Box([*controls.values(), reset, ipywidgets.HTML(_PAGE)], layout={"flex_flow": "row wrap"})
+        super().__init__([row, self.message, self.picture])
+        self.add_class("course-panel")
         self.redraw()
 
     @property
@@ -65,14 +84,35 @@ class Panel(ipywidgets.VBox):
         for name, value in self.start.items():
             self.controls[name].value = value
 
+    def _redraw_soon(self) -> None:
+        """Draw once the controls rest.
+
+        While a picture is drawn, the messages of a dragged slider queue up. They are all read before the next picture,
+        which shows the newest value; but a hand that never rests sees a picture every quarter of a second.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no kernel, so nothing queues
+            return self.redraw()
+        if self._due is None:
+            self._waiting_since = loop.time()
+        else:
+            self._due.cancel()
+        rest = REST if loop.time() - self._waiting_since < 0.25 else 0
+        self._due = loop.call_later(rest, self.redraw)
+
     def redraw(self) -> None:
         """Draw with the current values; an exception shows in the panel, where the person who dragged can see it."""
+        self._due = None
+        values = self.values
         try:
-            self.picture.value = _png(self.draw(**self.values))
+            figure = self.draw(**values)
+            self.picture.value = _img(figure, values, _alt(figure, self.controls))
+            self.figure, self.drawn, self.drawings = figure, values, self.drawings + 1
             self.message.value = ""
         except Exception as error:  # noqa: BLE001  whatever the drawing raises belongs before the reader's eyes
             what = html.escape(f"{type(error).__name__}: {error}")
-            self.message.value = f"<b>This setting cannot be drawn:</b> {what}"
+            self.message.value = f"<b role='alert'>This setting cannot be drawn:</b> {what}"
 
     def _repr_mimebundle_(self, **options):
         data = super()._repr_mimebundle_(**options)
@@ -108,13 +148,29 @@ def small_multiples(draw: Callable[..., Figure], /, **values: Sequence[Any]) -> 
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def _img(figure: Figure, values: dict[str, Any], alt: str) -> str:
+    """The picture as an HTML element. Its size is known and it is decoded at once, so that nothing flickers."""
+    png = _png(figure, DPI)
+    width, height = (round(inches * DPI) for inches in figure.get_size_inches())
+    return (f'<img alt="{html.escape(alt)}" data-drawn="{html.escape(json.dumps(values))}" decoding="sync" '
+            f'width="{width}" height="{height}" style="max-width: 100%; height: auto" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">')
+
+
+def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget]) -> str:
+    """The figure's own titles and the settings in words: "turned by 30°. Settings: image 66; angle (degrees) 30"."""
+    titles = [figure.get_suptitle()] + [axis.get_title(loc) for axis in figure.axes for loc in ("center", "left")]
+    settings = "; ".join(f"{control.description} {control.value}" for control in controls.values())
+    return ". ".join([title.replace("\n", ", ") for title in titles if title] + [f"Settings: {settings}"])
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})  # it goes no further than the page
     plt.close(figure)
     return buffer.getvalue()
 
 
 def _pixels(figure: Figure) -> np.ndarray:
-    picture = plt.imread(io.BytesIO(_png(figure)))
+    picture = plt.imread(io.BytesIO(_png(figure, 100)))
     return picture[..., :3]

@@ -1,10 +1,17 @@
 """Panels: a control that moves redraws with its value, errors are shown to the person who moved it, statics agree."""
 
+import asyncio
+import base64
 import io
+import json
+import re
+import time
+from xml.etree import ElementTree
 
 import ipywidgets
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from matplotlib import pyplot as plt
 
 from course_utils import widgets
@@ -36,11 +43,29 @@ def draw():
     return Draw()
 
 
+def png(shown):
+    """The picture's bytes, out of its HTML element."""
+    return base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', shown.picture.value)[1])
+
+
 def test_a_panel_draws_its_first_settings(draw):
     shown = panel(draw, angle=slider(0, 90, 10), metric=choice(["l1", "l2"]), flip=toggle())
-    assert draw.calls == [{"angle": 10, "metric": "l1", "flip": False}] == [shown.values]
-    assert bytes(shown.picture.value).startswith(b"\x89PNG") and shown.message.value == ""
-    assert plt.imread(io.BytesIO(shown.picture.value)).shape[:2] == (100, 200)
+    assert draw.calls == [{"angle": 10, "metric": "l1", "flip": False}] == [shown.values] == [shown.drawn]
+    assert plt.imread(io.BytesIO(png(shown))).shape[:2] == (widgets.DPI, 2 * widgets.DPI) and shown.message.value == ""
+
+
+def test_the_page_carries_alt_text_and_the_values_that_were_drawn(draw):
+    def titled(angle, name):
+        figure = draw(angle=angle)
+        figure.suptitle("Turned <b>")
+        figure.add_subplot(title="by\nhand")
+        return figure
+
+    shown = panel(titled, angle=slider(0, 90, 10, unit="degrees"), name=choice(['"a"', "b"]))
+    image, = ElementTree.fromstring(f"<div>{shown.picture.value[:-1]}/></div>")
+    assert image.get("alt") == 'Turned <b>. by, hand. Settings: angle (degrees) 10; name "a"'
+    assert json.loads(image.get("data-drawn")) == {"angle": 10, "name": '"a"'}
+    assert (image.get("width"), image.get("height")) == (str(2 * widgets.DPI), str(widgets.DPI))
 
 
 def test_moving_a_control_redraws_with_all_values(draw):
@@ -62,11 +87,69 @@ def test_an_exception_shows_in_the_panel_and_the_next_setting_clears_it(draw):
     assert shown.message.value == "" and shown.picture.value != before
 
 
+def test_many_changes_in_one_go_are_drawn_once(draw):
+    async def drag():
+        shown = panel(draw, angle=slider(0, 90, 10))
+        for angle in range(11, 44):
+            shown.controls["angle"].value = angle
+        assert len(draw.calls) == 1
+        await asyncio.sleep(widgets.REST * 20)
+        return shown
+
+    shown = asyncio.run(drag())
+    assert draw.calls == [{"angle": 10}, {"angle": 43}] and shown.drawn == {"angle": 43} and shown.drawings == 2
+
+
+def test_a_hand_that_never_rests_still_sees_pictures(draw):
+    async def drag():
+        shown = panel(draw, angle=slider(0, 10**6, 10))
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            shown.controls["angle"].value += 1
+            await asyncio.sleep(widgets.REST / 5)
+
+    asyncio.run(drag())
+    assert 3 <= len(draw.calls) <= 8
+
+
+def test_a_kernel_skips_the_messages_that_queued_while_it_drew():
+    code = """
+import time
+from matplotlib.figure import Figure
+from course_utils import widgets
+
+def slow(k):
+    time.sleep(0.2)
+    return Figure(figsize=(1, 1))
+
+shown = widgets.panel(slow, k=widgets.slider(0, 1000, 0))
+"""
+    manager, client = start_new_kernel()
+    try:
+        assert client.execute_interactive(code, timeout=60)["content"]["status"] == "ok"
+
+        def ask(expression):
+            reply = client.execute("", user_expressions={"it": expression}, reply=True, timeout=30)
+            return eval(reply["content"]["user_expressions"]["it"]["data"]["text/plain"])
+
+        comm = ask("shown.controls['k'].comm.comm_id")
+        for k in range(1, 101):  # sent within milliseconds, read one by one
+            state = {"method": "update", "state": {"value": k}, "buffer_paths": []}
+            client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": comm, "data": state}))
+        end = time.monotonic() + 20
+        while ask("shown.drawn['k']") != 100:
+            assert time.monotonic() < end, "the last value was never drawn"
+        assert ask("shown.drawings") <= 4  # the first, the last, and little between
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
 def test_reset_goes_back_to_the_first_settings(draw):
     shown = panel(draw, angle=slider(0, 90, 10), flip=toggle(True))
     before = shown.picture.value
     shown.controls["angle"].value, shown.controls["flip"].value = 80, False
-    button, = [child for child in shown.children if isinstance(child, ipywidgets.Button)]
+    button, = [child for child in shown.children[0].children if isinstance(child, ipywidgets.Button)]
     button.click()
     assert shown.values == {"angle": 10, "flip": True} == draw.calls[-1] and shown.picture.value == before
 
@@ -74,7 +157,7 @@ def test_reset_goes_back_to_the_first_settings(draw):
 def test_controls_are_named_with_their_units(draw):
     shown = panel(draw, noise_level=slider(0, 1.0, 0.5, unit="σ"), flip=toggle())
     assert [control.description for control in shown.controls.values()] == ["noise level (σ)", "flip"]
-    assert shown.children[:2] == tuple(shown.controls.values())
+    assert shown.children[0].children[:2] == tuple(shown.controls.values())
 
 
 def test_sliders_are_whole_where_their_numbers_are():
