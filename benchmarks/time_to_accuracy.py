@@ -3,9 +3,9 @@
     python benchmarks/time_to_accuracy.py [--images 20000] [--epochs 10] [--target 0.5] [--seeds 0 1 2]
 
 The two train in turns, an epoch each, so that whatever else the machine does slows both. kNN accuracy (k 20, τ 0.07)
-is measured on val after every epoch and its time does not count. Times and accuracies are means over the seeds, since
-one seed moves an accuracy by 0.02. Without a target it is the lower of the two final accuracies. An epoch that crosses
-the target counts in part, by linear interpolation.
+is measured on val after every epoch and its time does not count. Times and accuracies are means over the seeds. Without
+a target it is the lower of the two final accuracies. An epoch that crosses the target counts in part, by linear
+interpolation.
 """
 
 from __future__ import annotations
