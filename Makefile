@@ -68,7 +68,8 @@ lint: setup ## code style
 
 bench: setup ## time and memory against other libraries, on an idle machine (about an hour)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[peers]"
-	for name in knn augment losses step growth time_to_accuracy; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for script in losses.py growth.py time_to_accuracy.py "augment.py --compile" step.py knn.py; do \
+	  $(BIN)/python benchmarks/$$script || exit 1; done
 
 clean: ## remove what can be made again (the environment and the downloads stay)
 	rm -rf build

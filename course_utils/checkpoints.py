@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -41,10 +43,10 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
     """Write `method`'s encoder and head as `<folder>/<name>.safetensors` (weights float16) and `<name>.json`.
 
     card: dataset, source, config, seed, minutes, metrics, …; the encoder's and head's configs, the machine and the
-    date are added. Returns the path of the weights.
+    date are added. Returns the path of the weights. Raises OSError, and keeps what was there, where the disk is full or
+    the folder read-only.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     # Weights keep 11 bits, which no accuracy here can tell; statistics stay float32: a small variance would not fit.
     parameters = {key for key, _ in method.named_parameters()}
     tensors = {key: value.detach().cpu().to(torch.float16 if key in parameters else value.dtype).contiguous()
@@ -55,10 +57,22 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
     text = json.dumps(card, indent=1) + "\n"
     for target, write in ((path, lambda file: save_file(tensors, file)),
                           (card_path, lambda file: file.write_text(text, encoding="utf-8"))):
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        _write(target, write)
+    return path
+
+
+def _write(target: Path, write: Callable[[Path], object]) -> None:
+    """write(a name of its own), then renamed to target: no reader ever finds half a file."""
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         os.replace(temporary, target)
-    return path
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        with suppress(OSError):
+            temporary.unlink()
+        raise OSError(f"could not write the checkpoint {target} ({error}); the one before it, if any, is kept. "
+                      "Free some disk, or take a folder that can be written") from error
 
 
 def load(name: str, folder: str | Path | None = None) -> Checkpoint:

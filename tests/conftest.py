@@ -1,6 +1,9 @@
 """What every test needs: one thread, no window, none of the caller's settings, no file left in the repository."""
 
 import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -28,3 +31,24 @@ def elsewhere(decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(scoreboard, "OWN", tmp_path / "runs" / "results")
     monkeypatch.setattr(storage, "DOWNLOADS", decoded)
     return tmp_path
+
+
+@pytest.fixture
+def read_only():
+    """`with read_only(): …` in which `read_only.folder` cannot be written, by root neither: it is someone else's."""
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies below a folder that is private
+
+        @contextmanager
+        def forbid():
+            user = os.geteuid()
+            os.chmod(folder, 0o555)
+            if user == 0:
+                os.seteuid(65534)
+            try:
+                yield
+            finally:
+                os.seteuid(user)
+                os.chmod(folder, 0o755)
+
+        forbid.folder = Path(folder)
+        yield forbid

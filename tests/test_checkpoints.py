@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import pytest
 import torch
@@ -173,6 +174,25 @@ def test_a_failed_write_keeps_the_checkpoint_before(method, folder, monkeypatch)
         save(method, "a-b", CARD, folder)
     assert (folder / "a-b.safetensors").read_bytes() == before and load("a-b").card["name"] == "a-b"
     assert available() == ["a-b"]
+
+
+def test_a_full_disk_is_named_and_keeps_the_checkpoint_before(method, folder):
+    before, (soft, hard) = save(method, "a-b", CARD, folder).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # no file may grow beyond half of it
+    try:
+        with pytest.raises(OSError, match=r"could not write the checkpoint .*a-b\.safetensors .*is kept\. Free some"):
+            save(method, "a-b", CARD, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / "a-b.safetensors").read_bytes() == before
+    assert sorted(file.name for file in folder.iterdir()) == ["a-b.json", "a-b.safetensors"]
+
+
+def test_a_read_only_folder_is_named_and_keeps_the_checkpoint_before(method, read_only):
+    before = save(method, "a-b", CARD, read_only.folder).read_bytes()
+    with read_only(), pytest.raises(OSError, match=r"could not write the checkpoint .*a-b\.safetensors .*is kept"):
+        save(method, "a-b", CARD, read_only.folder)
+    assert (read_only.folder / "a-b.safetensors").read_bytes() == before
 
 
 def test_a_card_that_json_cannot_hold_leaves_no_weights_without_a_card(method, folder):

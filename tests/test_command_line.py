@@ -87,7 +87,7 @@ def test_the_doctor_names_what_is_missing(run, monkeypatch):
     def version(name):
         if name == "medmnist":
             raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
+        return "2.8.1+cpu" if name == "torch" else real(name)
 
     monkeypatch.setattr(doctor, "version", version)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2**30))
@@ -97,10 +97,11 @@ def test_the_doctor_names_what_is_missing(run, monkeypatch):
     assert status == 1 and "All set" not in said and "browser     none found" in said
     assert "PROBLEM     medmnist is missing: pip install" in said and "PROBLEM     less than 2 GiB" in said
     assert "PROBLEM     2.0 GiB of memory are few" in said
+    assert "PROBLEM     torch 2.8.1+cpu is too old, 2.9 is needed" in said and said.count("PROBLEM") == 4
 
 
 @pytest.mark.parametrize(("answers", "status"), [((None, "answers 404"), 0), (("ConnectionError", "answers 500"), 1)])
-def test_the_doctor_asks_the_mirrors_where_there_is_no_copy(run, monkeypatch, answers, status):
+def test_the_doctor_asks_the_mirrors(run, monkeypatch, answers, status):
     found = dict(zip(("https://one.example/c", "https://two.example/c"), answers, strict=True))
     monkeypatch.setattr(cifar, "MIRRORS", tuple(found))
     monkeypatch.setattr(doctor, "reachable", found.get)
@@ -109,6 +110,9 @@ def test_the_doctor_asks_the_mirrors_where_there_is_no_copy(run, monkeypatch, an
     assert got == status and ("PROBLEM     no mirror" in said) == bool(status)
     assert f"two.example: {answers[1]}" in said and ("one.example: ready" in said) == (status == 0)
     assert "speed       500 images/s" in said
+    monkeypatch.setattr(cifar, "on_disk", lambda: storage.DOWNLOADS / "cifar10.zip")  # then it can do without them
+    got, said, _ = run("doctor")
+    assert got == 0 and "All set" in said and f"two.example: {answers[1]}" in said
 
 
 def test_an_unreachable_mirror_is_told_from_a_ready_one():

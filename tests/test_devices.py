@@ -1,6 +1,8 @@
 """The whole training step on other devices: meta, where a look at a value or a stray CPU tensor is an error, and every
 accelerator that is present, against the CPU; and encoder plus loss compiled to one graph, against eager."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -53,16 +55,33 @@ def step(method, images, labels):
     return [training._step(method, images, labels, optimizer, scaler) for _ in range(2)][-1]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_whole_step_runs_on_the_meta_device(monkeypatch, name):
+@pytest.fixture
+def meta(monkeypatch):
+    """Autocast is unknown to the meta device."""
     monkeypatch.setattr(training, "autocast_dtype", lambda device: None)
-    autocast = torch.autocast  # unknown to the meta device
+    autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda kind, **options: autocast("cpu", enabled=False))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_whole_step_runs_on_the_meta_device(meta, name):
     method = make(name, VIEWS["moco v2"]).to("meta")
     images, labels = batch(name, 64)
     loss = step(method, images.to("meta"), labels.to("meta"))
     assert loss.device.type == "meta" and loss.shape == ()
     assert all(p.grad is not None and p.grad.shape == p.shape for p in method.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("fault", [lambda x: x + torch.rand(x.shape), lambda x: x * x.mean().item(), lambda x: x[x > 0],
+                                   lambda x: x if x.sum() > 0 else -x, lambda x: x.cpu().to("meta")])
+def test_the_meta_device_finds_a_stray_tensor_and_a_look_at_a_value(meta, fault):
+    class Faulty(nn.Module):
+        def forward(self, x):
+            return fault(x)
+
+    images, labels = batch("simclr")
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        step(make("simclr", Faulty()).to("meta"), images.to("meta"), labels.to("meta"))
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -96,12 +115,14 @@ def test_encoder_and_loss_compile_to_one_graph_with_the_same_numbers(name):
     torch.testing.assert_close(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights))
 
 
-def test_simclr_compiles_whole():  # with its backward, which the tests above leave to eager
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.skipif(
+    not shutil.which("g++"), reason="on CPUs, torch.compile writes C++"))])
+def test_simclr_compiles_whole(backend):  # with its backward, which the tests above leave to eager
     method, images = make("simclr"), batch("simclr")[0] / 255
     method.encoder.eval()
     torch.compiler.reset()
     weights = list(method.parameters())
-    found, expected = torch.compile(method, fullgraph=True, backend="aot_eager")(images), method(images)
+    found, expected = torch.compile(method, fullgraph=True, backend=backend)(images), method(images)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from distributed_run import METHODS
 
-from course_utils import distributed, training
+from course_utils import checkpoints, distributed, training
 
 
 def launch(mode, folder, *, torchrun=False):
@@ -103,3 +103,28 @@ def test_a_batch_that_cannot_be_shared_and_a_lost_process_are_explained(monkeypa
 def test_the_clock_of_a_budget_is_the_first_processs(monkeypatch):
     monkeypatch.setattr(distributed, "of_first", lambda value: 0.25)
     assert training._Clock(1.0, spent=59).fraction == 0.25 and training._Clock(None, spent=59).fraction == 0
+
+
+COMMAND_LINE = """
+import sys
+from pathlib import Path
+from course_utils import __main__, checkpoints
+checkpoints.DATA = Path(sys.argv[1])
+checkpoints.OWN = checkpoints.DATA / "runs" / "checkpoints"
+sys.exit(__main__.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_two_processes_pretrain_by_the_command_line_and_the_first_alone_writes(method, tmp_path):
+    script = tmp_path / "course.py"
+    script.write_text(COMMAND_LINE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script),
+               str(tmp_path), "pretrain", method, "scenes"]
+    settings = {"COURSE_PROFILE": "smoke", "COURSE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("wrote ") == done.stdout.count("profile  smoke") == 1
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert files == [f"runs/checkpoints/{method}-scenes.{kind}" for kind in ("json", "safetensors")]
+    assert checkpoints.load(f"{method}-scenes", tmp_path / "runs" / "checkpoints").card["processes"] == 2

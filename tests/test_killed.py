@@ -78,6 +78,7 @@ def test_a_training_killed_ten_times_ends_as_an_undisturbed_one(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     epochs = json.loads(done.stdout.splitlines()[-1])
     assert epochs == sorted(epochs) and len(epochs) == 10  # what was reached is never lost
+    assert any(0 < epoch < EPOCHS for epoch in epochs)  # and some of it was reached by then
     undisturbed = torch.load(tmp_path / "undisturbed.pt", weights_only=True)
     for name in ("killed", "shared"):  # and two trainings at once do not disturb each other
         found = torch.load(tmp_path / f"{name}.pt", weights_only=True)
@@ -98,6 +99,15 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.pt"]
     assert len(train(path).rows) == EPOCHS
+
+
+def test_a_read_only_folder_keeps_the_checkpoint_before(read_only):
+    path = read_only.folder / "run.pt"
+    cut_off_in_the_second_epoch(path)
+    before = path.read_bytes()
+    with read_only(), pytest.raises(OSError, match=r"could not write the checkpoint .*run\.pt .*one before it is kept"):
+        train(path)
+    assert path.read_bytes() == before and os.listdir(read_only.folder) == ["run.pt"]
 
 
 def test_a_place_that_is_no_folder_is_named(tmp_path):
