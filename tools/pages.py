@@ -79,6 +79,10 @@ def minute_plan(notebook) -> dict[int, int]:
 
 # ---- the site -------------------------------------------------------------------------------------------------------
 
+# Names, brackets and operators have no colour of their own: without their spans a page has half the elements.
+PLAIN = re.compile(r'<span class="(?:n|p|o|w)">([^<]*)</span>')
+
+
 def exporter(base: type[HTMLExporter], name: str) -> HTMLExporter:
     return base(template_name=name, extra_template_basedirs=[str(TEMPLATES)], extra_template_paths=[str(TEMPLATES)],
                 embed_images=True, exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True)
@@ -143,7 +147,7 @@ def make_site(paths: list[Path], out: Path) -> None:
         around = {"page": pages[i], "previous": pages[i - 1] if i else None,
                   "next": pages[i + 1] if i + 1 < len(pages) else None}
         text, _ = html.from_notebook_node(notebook, {"course": around, "metadata": {"name": path.stem}})
-        (out / f"{path.stem}.html").write_text(text, encoding="utf-8")
+        (out / f"{path.stem}.html").write_text(PLAIN.sub(r"\1", text), encoding="utf-8")
     contents = html.environment.get_template("contents.html.j2")
     text = contents.render(pages=pages, places=prerequisite_map(pages), sources=sources(notebooks))
     (out / "index.html").write_text(text, encoding="utf-8")
