@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from IPython import get_ipython
 from matplotlib import pyplot as plt
+from matplotlib.quiver import Quiver
 
 from course_utils import augment, widgets
 from course_utils.datasets import fundus
@@ -31,8 +32,11 @@ def arrays(figure):
         yield from (image.get_array() for image in axis.images)
         yield from (patch.get_path().transformed(patch.get_patch_transform()).vertices for patch in axis.patches)
         for cloud in axis.collections:
-            yield from (cloud.get_offsets(), cloud.get_array(), *(path.vertices for path in cloud.get_paths()))
-            yield from (getattr(cloud, name, None) for name in "UV")
+            yield from (cloud.get_offsets(), cloud.get_array())
+            if isinstance(cloud, Quiver):  # its outlines are made when it is painted
+                yield from (cloud.U, cloud.V)
+            else:
+                yield from (path.vertices for path in cloud.get_paths())
 
 
 def fingerprint(figure):
@@ -138,7 +142,7 @@ class Names(dict):
 def read(control, text):
     """The value that a reader takes from a control's read-out."""
     if isinstance(control, ipywidgets.Dropdown):
-        return next(value for value in control.options if str(value) == text)
+        return next(value for value in control.options if str(value) == text.replace("\xa0", " "))
     if isinstance(control, ipywidgets.Checkbox):
         return text
     assert abs(float(text.replace("−", "-")) - control.value) < 0.006, f"{text} shown for {control.value}"

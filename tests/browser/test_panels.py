@@ -178,8 +178,8 @@ class Panel:
 
 def try_out(panel, shot):
     """All controls by keyboard, Reset, a burst: seconds from key press to picture, for every timed press."""
-    start, times = panel.report(), []
     panel.at.screenshot(path=f"{shot}.png")
+    start, times = panel.report(), []
     controls = list(panel.controls())
     controls[0][0].focus()
     for control, keys in controls:
