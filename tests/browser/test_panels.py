@@ -33,6 +33,9 @@ VALUES = """panel => [...panel.querySelectorAll('.widget-slider, .widget-dropdow
     control.matches('.widget-checkbox') ? control.querySelector('input').checked :
     control.querySelector('.widget-readout').textContent)"""
 
+CLIPPED = """panel => [...panel.querySelectorAll('.widget-label')].filter(label =>
+    label.scrollWidth > label.clientWidth).map(label => label.textContent)"""
+
 
 class Kernel:
     """A second client of the notebook's kernel, beside the page."""
@@ -179,6 +182,8 @@ class Panel:
 def try_out(panel, shot):
     """All controls by keyboard, Reset, a burst: seconds from key press to picture, for every timed press."""
     panel.at.screenshot(path=f"{shot}.png")
+    clipped = panel.at.evaluate(CLIPPED)
+    assert not clipped, f"labels that the reader cannot read to the end: {clipped}"
     start, times = panel.report(), []
     controls = list(panel.controls())
     controls[0][0].focus()
