@@ -78,7 +78,9 @@ class Panel(ipywidgets.VBox):
 
     @property
     def values(self) -> dict[str, Any]:
-        return {name: control.value for name, control in self.controls.items()}
+        """Rounded: a browser's slider counts its steps from the left, and sends 1.2000000000000002 for 1.2."""
+        return {name: round(control.value, 10) if isinstance(control.value, float) else control.value
+                for name, control in self.controls.items()}
 
     def reset(self) -> None:
         for name, value in self.start.items():

@@ -152,7 +152,7 @@ def read(control, text):
     if isinstance(control, ipywidgets.Checkbox):
         return text
     assert abs(float(text.replace("−", "-")) - control.value) < 0.006, f"{text} shown for {control.value}"
-    return control.value  # the read-out has two decimals
+    return round(control.value, 10)  # the read-out has two decimals
 
 
 def report(i, shown):
