@@ -109,7 +109,7 @@ class Panel(ipywidgets.VBox):
         values = self.values
         try:
             figure = self.draw(**values)
-            self.picture.value = _img(figure, values, _alt(figure, self.controls))
+            self.picture.value = _img(figure, values, _alt(figure, self.controls, values))
             self.figure, self.drawn, self.drawings = figure, values, self.drawings + 1
             self.message.value = ""
         except Exception as error:  # noqa: BLE001  whatever the drawing raises belongs before the reader's eyes
@@ -159,10 +159,10 @@ def _img(figure: Figure, values: dict[str, Any], alt: str) -> str:
             f'src="data:image/png;base64,{base64.b64encode(png).decode()}">')
 
 
-def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget]) -> str:
+def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget], values: dict[str, Any]) -> str:
     """The figure's own titles and the settings in words: "turned by 30°. Settings: image 66; angle (degrees) 30"."""
     titles = [figure.get_suptitle()] + [axis.get_title(loc) for axis in figure.axes for loc in ("center", "left")]
-    settings = "; ".join(f"{control.description} {control.value}" for control in controls.values())
+    settings = "; ".join(f"{control.description} {values[name]}" for name, control in controls.items())
     return ". ".join([title.replace("\n", ", ") for title in titles if title] + [f"Settings: {settings}"])
 
 
