@@ -76,7 +76,8 @@ def notebook(request, browser, lab):
     errors = []
     page.on("console", lambda m: errors.append(f"{m.text} ({m.location['url']})") if m.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/lab/tree/notebooks/{request.param}.ipynb?token={token}")
+    # A workspace of its own, or JupyterLab would open the notebook of the test before, too.
+    page.goto(f"{address}/lab/workspaces/{request.param}/tree/notebooks/{request.param}.ipynb?token={token}")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_selector("[data-status=idle]", timeout=60_000, state="attached")
     page.get_by_role("menuitem", name="Run", exact=True).click()
