@@ -78,7 +78,9 @@ class Panel(ipywidgets.VBox):
 
     @property
     def values(self) -> dict[str, Any]:
-        return {name: control.value for name, control in self.controls.items()}
+        """Rounded: a browser's slider counts its steps from the left, and sends 1.2000000000000002 for 1.2."""
+        return {name: round(control.value, 10) if isinstance(control.value, float) else control.value
+                for name, control in self.controls.items()}
 
     def reset(self) -> None:
         for name, value in self.start.items():
@@ -107,7 +109,7 @@ class Panel(ipywidgets.VBox):
         values = self.values
         try:
             figure = self.draw(**values)
-            self.picture.value = _img(figure, values, _alt(figure, self.controls))
+            self.picture.value = _img(figure, values, _alt(figure, self.controls, values))
             self.figure, self.drawn, self.drawings = figure, values, self.drawings + 1
             self.message.value = ""
         except Exception as error:  # noqa: BLE001  whatever the drawing raises belongs before the reader's eyes
@@ -157,10 +159,10 @@ def _img(figure: Figure, values: dict[str, Any], alt: str) -> str:
             f'src="data:image/png;base64,{base64.b64encode(png).decode()}">')
 
 
-def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget]) -> str:
+def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget], values: dict[str, Any]) -> str:
     """The figure's own titles and the settings in words: "turned by 30°. Settings: image 66; angle (degrees) 30"."""
     titles = [figure.get_suptitle()] + [axis.get_title(loc) for axis in figure.axes for loc in ("center", "left")]
-    settings = "; ".join(f"{control.description} {control.value}" for control in controls.values())
+    settings = "; ".join(f"{control.description} {values[name]}" for name, control in controls.items())
     return ". ".join([title.replace("\n", ", ") for title in titles if title] + [f"Settings: {settings}"])
 
 

@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from IPython import get_ipython
 from matplotlib import pyplot as plt
+from matplotlib.category import StrCategoryFormatter
+from matplotlib.quiver import Quiver
+from matplotlib.ticker import FixedFormatter
 
 from course_utils import augment, widgets
 from course_utils.datasets import fundus
@@ -27,12 +30,19 @@ def arrays(figure):
     yield [figure.get_suptitle()]
     for axis in figure.axes:
         yield [axis.get_title(where) for where in ("center", "left")] + [text.get_text() for text in axis.texts]
+        yield [axis.get_xlabel(), axis.get_ylabel()]
+        for ticks in (axis.xaxis, axis.yaxis):  # words at the ticks, not numbers, which follow the size in print
+            if isinstance(ticks.get_major_formatter(), (FixedFormatter, StrCategoryFormatter)):
+                yield [label.get_text() for label in ticks.get_ticklabels()]
         yield from (line.get_xydata() for line in axis.lines)
         yield from (image.get_array() for image in axis.images)
         yield from (patch.get_path().transformed(patch.get_patch_transform()).vertices for patch in axis.patches)
         for cloud in axis.collections:
-            yield from (cloud.get_offsets(), cloud.get_array(), *(path.vertices for path in cloud.get_paths()))
-            yield from (getattr(cloud, name, None) for name in "UV")
+            yield from (cloud.get_offsets(), cloud.get_array())
+            if isinstance(cloud, Quiver):  # its outlines are made when it is painted
+                yield from (cloud.U, cloud.V)
+            else:
+                yield from (path.vertices for path in cloud.get_paths())
 
 
 def fingerprint(figure):
@@ -98,7 +108,7 @@ def spread_out(n, axes, v):
     assert v["colour"] in axes[0].get_xlabel()
     points = [line.get_xydata() for line in axes[0].lines] or [axes[0].collections[0].get_offsets()]
     z = n.plane_2d[v["views"]][v["epoch"]]
-    same(np.sort(np.concatenate(points), axis=0)[:, 0].mean(), z[n.shown][:, 0].mean())
+    same(np.sort(np.concatenate(points), axis=0)[:, 0].mean(), z[n.first_250][:, 0].mean())
 
 
 def explore(n, axes, v):
@@ -138,11 +148,11 @@ class Names(dict):
 def read(control, text):
     """The value that a reader takes from a control's read-out."""
     if isinstance(control, ipywidgets.Dropdown):
-        return next(value for value in control.options if str(value) == text)
+        return next(value for value in control.options if str(value) == text.replace("\xa0", " "))
     if isinstance(control, ipywidgets.Checkbox):
         return text
     assert abs(float(text.replace("−", "-")) - control.value) < 0.006, f"{text} shown for {control.value}"
-    return control.value  # the read-out has two decimals
+    return round(control.value, 10)  # the read-out has two decimals
 
 
 def report(i, shown):
