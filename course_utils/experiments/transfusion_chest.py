@@ -17,6 +17,6 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     """Three seeds of each cell, all labels; parts of a transfer; 2 and 10 % of the labels."""
     cells = course.pick(smoke=(("cbr_tiny", None, 2),), laptop=CELLS, gpu=GPU)
     few = (("cbr_tiny", None, course.pick(smoke={0.5: 1}, laptop={0.02: 40, 0.1: 20}, gpu={0.02: 80, 0.1: 40})),
-           ("efficientnet_lite0", 64, course.pick(smoke={}, laptop={0.02: 40, 0.1: 20}, gpu={0.02: 80, 0.1: 40})))
+           ("efficientnet_lite0", 64, course.pick(smoke={}, laptop={0.02: 40, 0.1: 8}, gpu={0.02: 80, 0.1: 40})))
     return run_table(course, "chest", cells, parts=(("cbr_tiny", None, course.pick(smoke=2, laptop=8, gpu=20)),),
                      few=few)

@@ -18,7 +18,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     fine = course.pick(smoke=32, laptop=64, gpu=128)
     epochs = course.pick(smoke=2, laptop=8, gpu=20)
     few = (("cbr_tiny", fine, course.pick(smoke={0.5: 1}, laptop={0.02: 40, 0.1: 20}, gpu={0.02: 80, 0.1: 40})),
-           ("efficientnet_lite0", fine, course.pick(smoke={}, laptop={0.02: 40, 0.1: 20}, gpu={0.02: 80, 0.1: 40})))
+           ("efficientnet_lite0", fine, course.pick(smoke={}, laptop={0.02: 40, 0.1: 8}, gpu={0.02: 80, 0.1: 40})))
     sizes = tuple(("resnet10", size, epochs) for size in course.pick(smoke=(32,), laptop=(32, 64, 128),
                                                                      gpu=(32, 64, 128, 224)))
     return run_table(course, "retina", cells, parts=cells[:1], few=few, sizes=sizes)
