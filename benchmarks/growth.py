@@ -79,6 +79,7 @@ def draw(found: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
         panels[row, 0].set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     figure.suptitle(f"Training with the laptop encoder; {machine()}")
     figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -168,8 +168,10 @@ def _alt(figure: Figure, controls: dict[str, ipywidgets.Widget], values: dict[st
 
 def _png(figure: Figure, dpi: int) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})  # it goes no further than the page
-    plt.close(figure)
+    try:
+        figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})  # no further than the page
+    finally:
+        plt.close(figure)
     return buffer.getvalue()
 
 

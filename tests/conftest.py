@@ -1,6 +1,7 @@
 """What every test needs: one thread, no window, none of the caller's settings, no file left in the repository."""
 
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,11 @@ def elsewhere(decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "OWN", tmp_path / "runs" / "checkpoints")
     monkeypatch.setattr(scoreboard, "OWN", tmp_path / "runs" / "results")
     monkeypatch.setattr(storage, "DOWNLOADS", decoded)
-    return tmp_path
+    yield tmp_path
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        left = pyplot.get_fignums()
+        pyplot.close("all")
+        assert not left, "a figure was left open"
 
 
 @pytest.fixture

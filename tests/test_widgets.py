@@ -57,6 +57,7 @@ def test_a_panel_draws_its_first_settings(draw):
 def test_the_page_carries_alt_text_and_the_values_that_were_drawn(draw):
     def titled(angle, name):
         figure = draw(angle=angle)
+        figure.set_size_inches(4, 3)
         figure.suptitle("Turned <b>")
         figure.add_subplot(title="by\nhand")
         return figure
@@ -65,7 +66,12 @@ def test_the_page_carries_alt_text_and_the_values_that_were_drawn(draw):
     image, = ElementTree.fromstring(f"<div>{shown.picture.value[:-1]}/></div>")
     assert image.get("alt") == 'Turned <b>. by, hand. Settings: angle (degrees) 10; name "a"'
     assert json.loads(image.get("data-drawn")) == {"angle": 10, "name": '"a"'}
-    assert (image.get("width"), image.get("height")) == (str(2 * widgets.DPI), str(widgets.DPI))
+    assert (image.get("width"), image.get("height")) == (str(4 * widgets.DPI), str(3 * widgets.DPI))
+
+
+def test_a_figure_that_cannot_be_written_is_closed(draw, monkeypatch):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: 1 / 0)
+    assert "ZeroDivisionError" in panel(draw, angle=slider(0, 90, 10)).message.value
 
 
 def test_moving_a_control_redraws_with_all_values(draw):

@@ -1,7 +1,7 @@
 """Run the lecture notebooks from top to bottom, in place: `python tools/execute.py [notebook …]` (default: all).
 
-Panels are stored as the sentence that stands for them: a saved widget is dead without its kernel, and its pictures would
-be stored twice. A notebook that fails is left as it was.
+Panels are stored as the sentence that stands for them: a saved widget is dead without its kernel, and its pictures
+would be stored twice. A notebook that fails is left as it was.
 """
 
 import os
