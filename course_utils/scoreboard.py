@@ -41,7 +41,9 @@ def record(experiment: str, rows: list[dict], *, title: str, profile: str, sourc
     path = Path(folder) / f"{experiment}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = [json.dumps(row, allow_nan=False, ensure_ascii=False) for row in content.pop("rows")]  # small, and to diff
+    about = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).removesuffix("\n}")
+    temporary.write_text(f'{about},\n "rows": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
     os.replace(temporary, path)  # two notebooks at once never leave half a file
     return path
 
