@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from statistics import median
@@ -48,6 +49,13 @@ def test_was_run_at_the_laptop_profile_on_real_images(notebook):
     assert "images: CIFAR-10 (JPEG copy)" in printed  # by the run itself, not read from a result file
 
 
+def test_says_the_minutes_that_were_measured(path, notebook):
+    rows = json.loads((path.parent.parent / "data" / "results" / "notebook-minutes.json").read_text())["rows"]
+    minutes, = (row["value"] for row in rows if row["notebook"] == path.stem)
+    words = ["under a minute", "about a minute", "about two minutes", "about three minutes"][round(minutes)]
+    assert f"| Time to run | {words} on a laptop;" in notebook.cells[0].source + notebook.cells[1].source
+
+
 def test_shows_no_error_warning_or_path_of_this_machine(notebook):
     for output in outputs(notebook):
         assert output.output_type != "error"
@@ -55,6 +63,7 @@ def test_shows_no_error_warning_or_path_of_this_machine(notebook):
         text = output.get("text", "") + "".join(output.get("data", {}).get("text/plain", ""))
         assert "Warning" not in text
         assert not re.search(r"/(home|root|work|tmp|Users)/", text)
+        assert not re.search(r"\r|(it|batch)/s[,\]]", text), "a progress bar was kept: run tools/execute.py"
 
 
 def test_every_picture_has_alt_text(notebook):

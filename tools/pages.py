@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import PIL.Image
+from execute import tidy
 from nbconvert import HTMLExporter, SlidesExporter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def library(name: str, out: Path) -> None:
 
 def read(path: Path):
     """The notebook; badges become plain links, since their pictures would need a network."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = tidy(nbformat.read(path, as_version=4))
     title = notebook.cells[0]
     title.source = re.sub(r"\[!\[([^]]+)\]\([^)]+\)\]", r"[\1]", title.source)
     return notebook

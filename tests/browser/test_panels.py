@@ -184,6 +184,13 @@ class Panel:
         return self.kernel.ask(drawings) - before
 
 
+# After a burst the browser paints a picture in pieces: wait for all of them.
+PAINTED = """async at => {
+    await Promise.all([...at.querySelectorAll('img')].map(picture => picture.decode()));
+    for (let frame = 0; frame < 30; frame++) await new Promise(requestAnimationFrame);
+}"""
+
+
 def try_out(panel, shot):
     """All controls by keyboard, Reset, a burst: seconds from key press to picture, for every timed press."""
     panel.at.screenshot(path=f"{shot}.png")
@@ -204,6 +211,7 @@ def try_out(panel, shot):
     drawings = panel.burst(ways[0])
     print(f"  44 presses in a burst: {drawings} pictures")
     assert drawings <= 22, "the panel drew what had been overtaken"
+    panel.at.evaluate(PAINTED)
     panel.at.screenshot(path=f"{shot}_moved.png")
     assert panel.drawn() != start["drawn"]
     reset.focus()
