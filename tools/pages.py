@@ -89,15 +89,6 @@ def exporter(base: type[HTMLExporter], name: str) -> HTMLExporter:
                 embed_images=True, exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True)
 
 
-def without_widgets(notebook):
-    """A panel cannot live on a static page: its sentence stays, and its picture stands in the cell before it."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    return notebook
-
-
 def figures(notebook):
     """(tags, alt text, PNG in base64) of every figure."""
     return [(cell.metadata.get("tags", []), output.metadata["image/png"]["alt"], output.data["image/png"])
@@ -141,7 +132,7 @@ def make_site(paths: list[Path], out: Path) -> None:
     html = exporter(HTMLExporter, "site")
     library("mathjax", out)
     shutil.copy(TEMPLATES / "site" / "style.css", out)
-    notebooks = [without_widgets(read(path)) for path in paths]
+    notebooks = [read(path) for path in paths]
     pages = [{**about(notebook), "number": path.stem[:2], "page": f"{path.stem}.html", "thumbnail": thumbnail(notebook)}
              for path, notebook in zip(paths, notebooks, strict=True)]
     for i, (path, notebook) in enumerate(zip(paths, notebooks, strict=True)):
@@ -217,7 +208,7 @@ def deck(notebook):
     cells[1:1] = [note("\n\n".join(["**Minute plan** (the clock above paces each slide)", *clocks.values()]))]
     notebook.cells, notebook.metadata["title"] = cells, title
     pace(notebook)
-    return without_widgets(notebook)
+    return notebook
 
 
 def pace(notebook) -> None:
