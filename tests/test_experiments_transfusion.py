@@ -222,6 +222,11 @@ def test_few_labels_after_simclr_against_other_starts(course, tmp_path, monkeypa
     assert "seed 1" in card["source"] and card["images"] == 128  # other eyes than those with labels, two patches each
     monkeypatch.setattr(fundus_ssl.training, "fit", lambda *_, **__: 1 / 0)
     assert measured("fundus-ssl", course, tmp_path)["value"].equals(found["value"])
+    other = pretrain.build("simclr", SCENES["train"], "smoke")  # other weights under the old name are no old result
+    checkpoints.save(other, "simclr-cifar10", {"epochs_run": 1}, tmp_path / "shipped")
+    monkeypatch.setattr(fundus_ssl, "linear_probe", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        measured("fundus-ssl", course, tmp_path)
 
 
 def test_patches_are_cut_from_the_eyes_two_from_each(course):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,15 +34,16 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     size, seeds = course.pick(smoke=32, laptop=64, gpu=128), range(course.pick(smoke=2, laptop=3, gpu=3))
     sets, found, losses = load_task(course, "retina", size), [], {}
     for start in (*PLAIN, *SSL):
-        architecture, weights = PLAIN.get(start, ("resnet10", None))
-        make = partial(starts.weights, course, architecture, weights)  # of a seed
         if start in SSL:
-            path, losses[start] = simclr(course, start, size)
-            make = partial(encoder_of, path)
+            architecture, (path, losses[start]) = "resnet10", simclr(course, start, size)
+            make, made = partial(encoder_of, path), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        else:
+            architecture, weights = PLAIN[start]
+            make, made = partial(starts.weights, course, architecture, weights), starts.made(course, *PLAIN[start])
         for share in course.pick(smoke=(1.0,), laptop=(0.02, 0.1, 1.0), gpu=(0.02, 0.1, 1.0)):
             labels = round(share * len(sets.train))
-            values = [probe(course, sets, start, labels, seed, make)
-                      for seed in (seeds if labels < len(sets.train) or weights == "random" else seeds[:1])]
+            values = [probe(course, sets, [start, made], labels, seed, make)
+                      for seed in (seeds if labels < len(sets.train) or start == "random weights" else seeds[:1])]
             about = {"start": start, "architecture": architecture, "size": size, "labels": labels}
             found += with_sd(about, "AUC", values, len(sets.test))
             print(about, [round(value, 4) for value in values], flush=True)
@@ -108,13 +110,16 @@ def encoder_of(path: Path, _: int) -> nn.Module:
     return checkpoints.load(path.stem, path.parent).encoder
 
 
-def probe(course: Course, sets: Sets, start: str, labels: int, seed: int, make: Callable[[int], nn.Module]) -> float:
-    """Test AUC of a linear probe on the frozen features of so many labelled images. Done once."""
+def probe(course: Course, sets: Sets, version: list, labels: int, seed: int, make: Callable[[int], nn.Module]) -> float:
+    """Test AUC of a linear probe on the frozen features of so many labelled images. Done once for each version.
+
+    version: tells one `make`, the encoder with the first weights of a seed, from another.
+    """
     def compute() -> float:
         encoder, few = make(seed).to(course.device), draw(sets.train, labels, seed)
         z, cases_z = features(encoder, few), features(encoder, sets.test)
         scores = linear_probe(z, few.labels, cases_z, sets.test.labels).scores(cases_z)
         return auc((scores[:, 1] - scores[:, 0]).cpu(), sets.test.labels)
 
-    run = {"start": start, "labels": labels, "seed": seed, "cases": len(sets.test), "fit": FIT}
+    run = {"version": version, "labels": labels, "seed": seed, "cases": len(sets.test)}
     return once(course, "fundus-ssl", run, compute)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -54,26 +53,21 @@ def views(task: str) -> nn.Module:
 
 
 def run_once(course: Course, task: str, sets: Sets, *, architecture: str, start: str, seed: int, size: int | None,
-             epochs: int, lr: float, labels: int | None = None, make: Callable[[], nn.Module] | None = None,
-             version: object = None) -> dict:
-    """`train_run` with these settings, or what it gave before; labels: how many, None for all.
-
-    make: the encoder, where it is none that `transfusion_starts.weights` knows; version: tells one `make` from another.
-    """
+             epochs: int, lr: float, labels: int | None = None) -> dict:
+    """`train_run` with these settings, or what it gave before; labels: how many, None for all."""
     labels = min(labels or len(sets.train), len(sets.train))
     run = {"task": task, "architecture": architecture, "start": start, "seed": seed, "size": size, "epochs": epochs,
            "lr": lr, "labels": labels, "cases": len(sets.test),
-           "made": version if make else starts.made(course, architecture, start)}
-    make = make or partial(starts.weights, course, architecture, start, seed)
-    return once(course, "transfusion", run, lambda: train_run(course, task, sets, run, make))
+           "made": starts.made(course, architecture, start)}
+    return once(course, "transfusion", run, lambda: train_run(course, task, sets, run))
 
 
-def train_run(course: Course, task: str, sets: Sets, run: dict, make: Callable[[], nn.Module]) -> dict:
+def train_run(course: Course, task: str, sets: Sets, run: dict) -> dict:
     """Train once; AUC on test of each class after the last epoch, and the mean AUC on val after each epoch.
 
     With few labels, on val after the last epoch alone: looking at all of val would take longer than to train.
     """
-    encoder = make()
+    encoder = starts.weights(course, run["architecture"], run["start"], run["seed"])
     torch.manual_seed(run["seed"])  # of the new head
     few = draw(sets.train, run["labels"], run["seed"])
     method = Supervised(encoder, len(few.classes), augment=views(task)).to(course.device).requires_grad_(True)
