@@ -10,7 +10,6 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from . import encoders
+from .files import whole_file
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 SHIPPED, OWN = DATA / "checkpoints", DATA / "runs" / "checkpoints"
@@ -62,15 +62,11 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:
-    """write(a name of its own), then renamed to target: no reader ever finds half a file."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    """`target` as write(path) leaves it, or, with an error that says so, as it was."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, target)
+        with whole_file(target) as temporary:
+            write(temporary)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        with suppress(OSError):
-            temporary.unlink()
         raise OSError(f"could not write the checkpoint {target} ({error}); the one before it, if any, is kept. "
                       "Free some disk, or take a folder that can be written") from error
 

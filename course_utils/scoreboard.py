@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .checkpoints import DATA, machine
+from .files import whole_file
 
 if TYPE_CHECKING:
     import pandas
@@ -39,12 +39,10 @@ def record(experiment: str, rows: list[dict], *, title: str, profile: str, sourc
     content = {"experiment": experiment, "title": title, "profile": profile, "source": source, "settings": settings,
                "machine": machine(), "date": date.today().isoformat(), "rows": rows}
     path = Path(folder) / f"{experiment}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     lines = [json.dumps(row, allow_nan=False, ensure_ascii=False) for row in content.pop("rows")]  # small, and to diff
     about = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).removesuffix("\n}")
-    temporary.write_text(f'{about},\n "rows": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
-    os.replace(temporary, path)  # two notebooks at once never leave half a file
+    with whole_file(path) as temporary:  # two notebooks at once never leave half a file
+        temporary.write_text(f'{about},\n "rows": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
     return path
 
 

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from . import distributed
 from .datasets.imageset import ImageSet
+from .files import whole_file
 from .settings import autocast_dtype
 
 SYNC_EVERY = 20  # steps between two looks at the loss: each look makes an accelerator wait for its host
@@ -229,19 +229,15 @@ def _finite(total: Tensor, steps: int, epoch: int, checkpoint: str | Path | None
 
 
 def _save(path: str | Path | None, state: dict, config: dict, history: History) -> None:
-    """Write the training state beside `path`, then rename it: a crash leaves the old file or the new, never half."""
+    """Write the training state to `path`; OSError, and the old file, where that fails."""
     if path is None:
         return
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two trainings at once never write into one file
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({key: part.state_dict() for key, part in state.items()}
-                   | {"config": config, "history": history.rows}, temporary)
-        os.replace(temporary, path)
+        with whole_file(path) as temporary:
+            torch.save({key: part.state_dict() for key, part in state.items()}
+                       | {"config": config, "history": history.rows}, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        with suppress(OSError):
-            temporary.unlink()
         raise OSError(f"could not write the checkpoint {path} ({error}); the one before it is kept") from error
 
 

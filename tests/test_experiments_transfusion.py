@@ -218,12 +218,15 @@ def test_few_labels_after_simclr_against_other_starts(course, tmp_path, monkeypa
     assert set(found["start"]) == {*fundus_ssl.PLAIN, *fundus_ssl.SSL}
     losses = found.attrs["settings"]["loss_by_epoch"]
     assert losses["SimCLR on CIFAR-10"] == [] and len(losses["SimCLR on patches"]) == 1
-    card = json.loads((tmp_path / "runs" / "fundus-ssl" / "smoke" / "simclr-cifar10-patches.json").read_text())
+    [card] = (tmp_path / "runs" / "fundus-ssl" / "smoke").glob("simclr-cifar10-*-patches.json")
+    card = json.loads(card.read_text())
     assert "seed 1" in card["source"] and card["images"] == 128  # other eyes than those with labels, two patches each
     monkeypatch.setattr(fundus_ssl.training, "fit", lambda *_, **__: 1 / 0)
     assert measured("fundus-ssl", course, tmp_path)["value"].equals(found["value"])
     other = pretrain.build("simclr", SCENES["train"], "smoke")  # other weights under the old name are no old result
     checkpoints.save(other, "simclr-cifar10", {"epochs_run": 1}, tmp_path / "shipped")
+    with pytest.raises(ZeroDivisionError):  # nor are the weights that grew from the old ones
+        fundus_ssl.simclr(course, "SimCLR on CIFAR-10, then eyes", 32)
     monkeypatch.setattr(fundus_ssl, "linear_probe", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         measured("fundus-ssl", course, tmp_path)

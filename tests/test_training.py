@@ -386,7 +386,7 @@ def test_a_folder_that_cannot_be_written_keeps_the_checkpoint_before(tmp_path, m
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(training.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(OSError, match="Permission denied.*the one before it is kept"):
         fit(make(), image_set(), **SETTINGS, checkpoint=tmp_path / "run.pt")
     assert (tmp_path / "run.pt").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..files import whole_file
+
 DOWNLOADS = Path(__file__).resolve().parents[2] / "data" / "downloads"
 TIMEOUT = (10, 30)  # seconds to connect, and without a single byte, before the next mirror has its turn
 SLOWEST, WINDOW = 10_000, 60  # bytes per second, over so many seconds: a mirror below that has had its turn, too
@@ -113,17 +115,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> bool:
-    """Writes to a name of its own and renames, so that no reader ever sees half a file; False where that fails."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
+    """Whether the file could be written; a full disk, most likely, leaves none."""
     try:
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-        os.chmod(partial, 0o644)  # mkstemp makes it private; a shared folder serves everyone in the lab
-        os.replace(partial, path)
-    except OSError:  # a full disk, most likely
+    except OSError:
         return False
-    finally:
-        Path(partial).unlink(missing_ok=True)
     return True
 
 

@@ -36,7 +36,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     for start in (*PLAIN, *SSL):
         if start in SSL:
             architecture, (path, losses[start]) = "resnet10", simclr(course, start, size)
-            make, made = partial(encoder_of, path), hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            make, made = partial(encoder_of, path), digest(path)
         else:
             architecture, weights = PLAIN[start]
             make, made = partial(starts.weights, course, architecture, weights), starts.made(course, *PLAIN[start])
@@ -57,7 +57,8 @@ def simclr(course: Course, start: str, size: int) -> tuple[Path, list[float]]:
     if kind is None:
         return checkpoints.SHIPPED / f"{first}.safetensors", []
     folder = checkpoints.DATA / "runs" / "fundus-ssl" / course.profile
-    name = f"{first}-{kind}"
+    came = "" if first == "random" else f"-{digest(checkpoints.SHIPPED / f'{first}.safetensors')[:8]}"
+    name = f"{first}{came}-{kind}"  # after other first weights, other weights
     if not (folder / f"{name}.safetensors").exists():
         torch.manual_seed(0)
         encoder = encoders.resnet10("fast")
@@ -76,6 +77,11 @@ def simclr(course: Course, start: str, size: int) -> tuple[Path, list[float]]:
                                         "profile": course.profile, "minutes": round(history.minutes, 1)}, folder)
         state.unlink()
     return folder / f"{name}.safetensors", checkpoints.load(name, folder).card["losses"]
+
+
+def digest(path: Path) -> str:
+    """What tells one file of weights from another of the same name."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def unlabelled_eyes(course: Course) -> int:

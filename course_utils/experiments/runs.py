@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .. import checkpoints, datasets
+from ..files import whole_file
 from ..intervals import mean_interval, wilson_interval
 from ..settings import Course
 
@@ -43,10 +43,8 @@ def once(course: Course, experiment: str, run: dict, compute: Callable[[], Any])
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))["found"]
     text = json.dumps({"run": run, "found": compute()}, indent=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)  # a run that is cut off leaves no half a result
+    with whole_file(path) as temporary:  # a run that is cut off leaves no half a result
+        temporary.write_text(text + "\n", encoding="utf-8")
     print(f"{experiment}: {run}", flush=True)
     return json.loads(text)["found"]  # as it will be read: keys of dicts become strings
 
