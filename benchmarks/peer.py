@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from course_utils.settings import autocast_dtype
+from course_utils.training import learning_rate
 
 
 class Pictures(Dataset):
@@ -32,8 +33,11 @@ class Pictures(Dataset):
 
 
 def epochs(encoder: nn.Module, head: nn.Module, images: Tensor, *, count: int, batch: int, lr: float,
-           temperature: float, workers: int, weight_decay: float = 5e-4) -> Iterator[float]:
-    """Trains encoder and head for `count` epochs, cosine and autocast as in `fit`; yields the seconds of each epoch."""
+           temperature: float, workers: int, warmup: float = 0, weight_decay: float = 5e-4) -> Iterator[float]:
+    """Trains encoder and head for `count` epochs, schedule and autocast as in `fit`; yields the seconds of each epoch.
+
+    warmup: epochs of linear warm-up, before the cosine.
+    """
     from lightly.loss import NTXentLoss
 
     device = next(encoder.parameters()).device
@@ -41,7 +45,8 @@ def epochs(encoder: nn.Module, head: nn.Module, images: Tensor, *, count: int, b
     loader = DataLoader(Pictures(images), batch_size=batch, shuffle=True, drop_last=True, num_workers=workers,
                         persistent_workers=workers > 0, pin_memory=device.type == "cuda")
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, count * len(loader))
+    steps, rise = count * len(loader), round(warmup * len(loader))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, steps, 1.0, rise))
     criterion, dtype = NTXentLoss(temperature), autocast_dtype(device)
     for _ in range(count):
         started, total = time.perf_counter(), 0.0

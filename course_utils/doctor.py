@@ -70,11 +70,19 @@ def hardware() -> list[str]:
     memory = installed_memory()
     print(f"free disk   {free:.0f} GiB\nmemory      {f'{memory:.0f} GiB' if memory else 'unknown'}\n"
           f"threads     {torch.get_num_threads()}")
+    if (busy := load()) > torch.get_num_threads() / 2:
+        print(f"            other programs kept {busy:.1f} of them busy in the last minute: with those closed, the "
+              "notebooks\n            run faster than said below")
     if free < 2:
         problems.append("less than 2 GiB of disk are free: CIFAR-10 needs about 0.6 GiB, unpacked and cached")
     if memory and memory < 3.5:
         problems.append(f"{memory:.1f} GiB of memory are few: close other programs, or set COURSE_PROFILE=smoke")
     return problems
+
+
+def load() -> float:
+    """Threads that wanted a processor, mean of the last minute; 0 where the system does not tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows has none
 
 
 def installed_memory() -> float | None:

@@ -39,3 +39,18 @@ def test_the_time_to_an_accuracy_is_interpolated():
     seconds_to = time_to_accuracy.seconds_to
     assert seconds_to(0.3, [10, 10, 10], [0.2, 0.4, 0.5]) == pytest.approx(15)
     assert seconds_to(0.2, [10, 10], [0.2, 0.4]) == 10 and seconds_to(0.5, [10, 10], [0.2, 0.4]) is None
+
+
+def test_times_to_an_accuracy_are_compared_on_the_mean_of_the_seeds(tmp_path):
+    import time_to_accuracy
+
+    def run(ours, lightly):  # an epoch takes 1 and 2 seconds
+        return {"ours": [1.0, 1.0], "lightly": [2.0, 2.0]}, {"ours": ours, "lightly": lightly}
+
+    alike = [run([0.2, 0.4], [0.2, 0.4]), run([0.3, 0.5], [0.3, 0.5])]
+    assert time_to_accuracy.ratio(alike, None) == (pytest.approx(0.45), {"ours": 2.0, "lightly": 4.0})
+    assert time_to_accuracy.interval(alike, None, draws=50) == (0.5, 0.5)
+    never = time_to_accuracy.ratio([run([0.2, 0.6], [0.2, 0.4])], 0.5)
+    assert never[1] == {"ours": pytest.approx(1.75), "lightly": float("inf")}
+    time_to_accuracy.draw(alike, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

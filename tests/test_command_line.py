@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+import torch
 
 from course_utils import __main__ as command_line
 from course_utils import checkpoints, datasets, doctor, scoreboard
@@ -76,6 +77,13 @@ def test_the_doctor_finds_this_machine_in_order(run):
     for word in ("Python", "torch", "browser", "free disk", "memory", "profile ", "data roots", "scenes, fundus"):
         assert word in said
     assert "speed" not in said and "mirror" not in said
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.1, False), (40.0, True)])
+def test_the_doctor_sees_that_other_programs_are_busy(run, monkeypatch, load, told):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(doctor, "load", lambda: load)
+    assert ("other programs kept 40.0 of them busy" in run("doctor", "--quick")[1]) == told
 
 
 def test_the_doctor_names_what_is_missing(run, monkeypatch):
