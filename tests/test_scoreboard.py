@@ -3,7 +3,9 @@
 import json
 import math
 import multiprocessing
+import re
 
+import cover
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,10 @@ def test_the_shipped_results_are_real_runs():
         assert set(found["profile"]) <= {"laptop", "gpu"}, path.name
         assert (found["low"].isna() | (found["low"] <= found["value"] + 1e-4)).all()
         assert (found["high"].isna() | (found["high"] >= found["value"] - 1e-4)).all()
+
+
+def test_the_picture_in_the_readme_says_what_was_measured():
+    [alt] = re.findall(r"!\[([^]]*)\]\(cover\.png\)", (cover.ROOT / "README.md").read_text(encoding="utf-8"))
+    measured = table("scoreboard-cifar10", cover.ROOT / "data" / "results")
+    expected = [f"{select(measured, feature=name, metric='kNN')['value']:.2f}" for name in cover.NAMES]
+    assert re.findall(r"0\.\d+", alt) == expected and (cover.ROOT / "cover.png").exists()
