@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
+        print(f"{options.command}: {error}", file=sys.stderr, flush=True)
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            os._exit(1)  # an orderly end would wait for processes that are gone, and be taken for the culprit
         return 1
 
 
@@ -55,11 +57,12 @@ def train(options: argparse.Namespace) -> int:
     from . import checkpoints, distributed, settings
     from .experiments.pretrain import pretrain
 
-    folder = checkpoints.SHIPPED if options.ship else checkpoints.OWN
     with distributed.group(), ExitStack() as silence:
         if distributed.rank():
             silence.enter_context(redirect_stdout(silence.enter_context(open(os.devnull, "w"))))
-        path = pretrain(settings.setup(options.seed), options.method, options.dataset, seed=options.seed,
+        course = settings.setup(options.seed)
+        folder = checkpoints.SHIPPED if options.ship else checkpoints.own(course.profile)
+        path = pretrain(course, options.method, options.dataset, seed=options.seed,
                         epochs=options.epochs, minutes=options.minutes, folder=folder)
         if distributed.rank() == 0:
             print(f"wrote {path}: {checkpoints.load(path.stem, folder).card['metrics']}")

@@ -6,17 +6,18 @@ Shipped checkpoints live in data/checkpoints, a student's own in data/runs/check
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as unpack
+from safetensors.torch import save as pack
 from torch import nn
 
 from . import encoders
@@ -24,6 +25,11 @@ from .files import whole_file
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 SHIPPED, OWN = DATA / "checkpoints", DATA / "runs" / "checkpoints"
+
+
+def own(profile: str) -> Path:
+    """Where a student's own checkpoints go; those of the smoke profile, which are no results, go elsewhere."""
+    return DATA / "runs" / "smoke-checkpoints" if profile == "smoke" else OWN
 
 
 class CheckpointError(RuntimeError):
@@ -42,9 +48,9 @@ class Checkpoint:
 def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> Path:
     """Write `method`'s encoder and head as `<folder>/<name>.safetensors` (weights float16) and `<name>.json`.
 
-    card: dataset, source, config, seed, minutes, metrics, …; the encoder's and head's configs, the machine and the
-    date are added. Returns the path of the weights. Raises OSError, and keeps what was there, where the disk is full or
-    the folder read-only.
+    card: dataset, source, config, seed, minutes, metrics, …; the encoder's and head's configs, the machine, the date
+    and the digest of the weights are added. Returns the path of the weights. Raises OSError, and keeps what was there,
+    where the disk is full or the folder read-only.
     """
     folder = Path(folder)
     # Weights keep 11 bits, which no accuracy here can tell; statistics stay float32: a small variance would not fit.
@@ -53,22 +59,40 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
                for key, value in method.state_dict().items() if key.startswith(("encoder.", "head."))}
     card = {"name": name, "method": method.name, **card, "encoder": method.encoder.config, "head": method.head.config,
             "machine": machine(), "date": date.today().isoformat()}
-    path, card_path = folder / f"{name}.safetensors", folder / f"{name}.json"
-    text = json.dumps(card, indent=1) + "\n"
-    for target, write in ((path, lambda file: save_file(tensors, file)),
-                          (card_path, lambda file: file.write_text(text, encoding="utf-8"))):
-        _write(target, write)
+    weights = pack(tensors)
+    card["weights"] = digest(weights)  # two files cannot be written at once: this tells whether they belong together
+    path = folder / f"{name}.safetensors"
+    for target, content in ((path, weights), (path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())):
+        try:
+            with whole_file(target) as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise OSError(f"could not write the checkpoint {target} ({error}); the one before it, if any, is kept. "
+                          "Free some disk, or take a folder that can be written") from error
     return path
 
 
-def _write(target: Path, write: Callable[[Path], object]) -> None:
-    """`target` as write(path) leaves it, or, with an error that says so, as it was."""
+def digest(weights: bytes) -> str:
+    """What tells the content of one file of weights from another's."""
+    return hashlib.sha256(weights).hexdigest()[:16]
+
+
+def there(name: str, folder: str | Path) -> bool:
+    """Whether `folder` holds the weights of this name and their own card, not those of a run killed between the two."""
+    path = Path(folder) / f"{name}.safetensors"
     try:
-        with whole_file(target) as temporary:
-            write(temporary)
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        raise OSError(f"could not write the checkpoint {target} ({error}); the one before it, if any, is kept. "
-                      "Free some disk, or take a folder that can be written") from error
+        _read(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read(path: Path) -> tuple[bytes, dict]:
+    """A file of weights and its card; ValueError where the card is none, or another file's."""
+    weights, card = path.read_bytes(), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if not isinstance(card, dict) or card.get("weights", digest(weights)) != digest(weights):
+        raise ValueError(f"{path.with_suffix('.json').name} is not the card of these weights")
+    return weights, card
 
 
 def load(name: str, folder: str | Path | None = None) -> Checkpoint:
@@ -83,11 +107,11 @@ def load(name: str, folder: str | Path | None = None) -> Checkpoint:
         raise CheckpointError(f"no checkpoint {name!r}; there are: {', '.join(known) or 'none'}. Train your own with: "
                               f"python -m course_utils pretrain {name.split('@')[0].replace('-', ' ', 1)}")
     try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        weights, card = _read(path)
         encoder = encoders.build(card["encoder"])
         head = encoders.projection_head(**card["head"])
         tensors = {key: value.float() if value.dtype == torch.float16 else value
-                   for key, value in load_file(path).items()}
+                   for key, value in unpack(weights).items()}
         nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be used: {error}. If it was shipped with the course, "

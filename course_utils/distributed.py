@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -91,10 +92,13 @@ def group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
-    on_gpu = torch.cuda.is_available() and not os.environ.get("COURSE_DEVICE", "cuda").startswith("cpu")
+    wanted = os.environ.get("COURSE_DEVICE") or "cuda"
+    if ":" in wanted:
+        raise ValueError(f"COURSE_DEVICE={wanted!r}, but under torchrun each process has its own GPU: unset it")
+    on_gpu = torch.cuda.is_available() and not wanted.startswith("cpu")
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=1))  # the first may have to download
     yield
     dist.destroy_process_group()  # not after an error: it would wait for processes that are gone
 
@@ -103,5 +107,6 @@ def _ask(collective: Callable, *arguments) -> None:
     try:
         collective(*arguments)
     except RuntimeError as error:
-        raise RuntimeError("another process of this training has ended or cannot be reached. The last checkpoint is "
-                           f"whole: start the same command again, and it goes on from there ({error})") from error
+        raise RuntimeError("another process of this training has ended or cannot be reached. If it did not say why, "
+                           "start the same command again: the last checkpoint is whole, and it goes on from there "
+                           f"({error})") from error

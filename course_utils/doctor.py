@@ -65,6 +65,9 @@ def hardware() -> list[str]:
     """Disk, memory, threads; what is too small."""
     import torch
 
+    from .checkpoints import DATA
+    from .datasets import storage
+
     problems = []
     free = shutil.disk_usage(Path(__file__).resolve().parent.parent).free / 2**30
     memory = installed_memory()
@@ -75,6 +78,8 @@ def hardware() -> list[str]:
               "notebooks\n            run faster than said below")
     if free < 2:
         problems.append("less than 2 GiB of disk are free: CIFAR-10 needs about 0.6 GiB, unpacked and cached")
+    if not storage.writable(DATA / "runs"):
+        problems.append(f"nothing can be written to {DATA / 'runs'}, where your own trainings and results go")
     if memory and memory < 3.5:
         problems.append(f"{memory:.1f} GiB of memory are few: close other programs, or set COURSE_PROFILE=smoke")
     return problems

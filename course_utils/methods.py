@@ -158,7 +158,7 @@ class MoCo(nn.Module):
     """A view must find the other view of its image among K keys of earlier batches (He et al. 2020, Algorithm 1).
 
     The keys come from the momentum encoder, θk ← m θk + (1 - m) θq, and wait in `queue`, float [K, D] of unit vectors
-    (random ones at first). augment, head: as for SimCLR; v1 has a linear head, v2 an MLP, stronger views and a cosine
+    (random ones at first). augment, head: as for SimCLR; v1 has a linear head, v2 an MLP, other views and a cosine
     schedule. queue_length K >= 1; momentum m in [0, 1]; temperature > 0. split_bn: BatchNorm sees the batch in so many
     pieces, and the keys in another order, as on so many GPUs with shuffled BN (Section 3.3). symmetric: each view is
     query once and key once; the loss is the mean of both terms, and both keys enter the queue, after both terms.

@@ -109,7 +109,7 @@ def choose_device(wanted: str | None = None) -> torch.device:
         device = torch.device(wanted)
     except RuntimeError:
         device = None
-    if device is None or device.type not in present:
+    if device is None or device.type not in present or str(device).startswith("cpu:"):
         raise ValueError(f"COURSE_DEVICE={wanted!r} is not to be had here; there are: {', '.join(present)}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"COURSE_DEVICE={wanted!r}, but there are only {torch.cuda.device_count()} CUDA devices")

@@ -255,8 +255,11 @@ def _resume(path: str | Path | None, state: dict, config: dict) -> History:
     for key, part in state.items():
         try:
             part.load_state_dict(saved[key])
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{path} does not fit this {config['method']}: {error}. {ANEW}") from error
+    for p, moments in state["optimizer"].state.items():
+        if any(isinstance(kept, Tensor) and kept.shape != p.shape for kept in moments.values()):
+            raise ValueError(f"{path} does not fit this {config['method']}: a momentum has another shape. {ANEW}")
     return History(saved["history"])
 
 
@@ -264,7 +267,7 @@ def _read(path: str | Path, config: dict) -> dict:
     """The content of a checkpoint of a run with this `config`; ValueError for another file, or another run's."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)  # never unpickles code
-        there, _ = dict(saved["config"]), list(saved["history"])
+        there, _ = dict(saved["config"]), [row["epoch"] for row in saved["history"]]
     except Exception as error:  # torch.load has many for a damaged file, and one for a pickle in disguise
         why = (str(error).strip() or "no reason given").splitlines()[0]
         raise ValueError(f"{path} is no checkpoint of a training, or a damaged one "

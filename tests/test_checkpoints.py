@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,15 +166,36 @@ def test_a_pickle_in_disguise_is_refused_and_not_run(method, folder, tmp_path):
 def test_a_failed_write_keeps_the_checkpoint_before(method, folder, monkeypatch):
     before = save(method, "a-b", CARD, folder).read_bytes()
 
-    def fail(tensors, file):
-        file.write_bytes(b"half")
+    def fail(path, content):
+        path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space left"):
         save(method, "a-b", CARD, folder)
     assert (folder / "a-b.safetensors").read_bytes() == before and load("a-b").card["name"] == "a-b"
     assert available() == ["a-b"]
+
+
+def test_weights_and_the_card_of_another_run_are_no_pair(method, folder, monkeypatch):
+    assert not checkpoints.there("a-b", folder)
+    save(method, "a-b", CARD, folder)
+    assert checkpoints.there("a-b", folder)
+    real, written = checkpoints.whole_file, []
+
+    def killed_before_the_card(path):
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(checkpoints, "whole_file", killed_before_the_card)
+    next(method.encoder.parameters()).data += 1
+    with pytest.raises(KeyboardInterrupt):
+        save(method, "a-b", CARD, folder)
+    assert not checkpoints.there("a-b", folder)  # the weights are new, the card is old: the run is to be done again
+    with pytest.raises(CheckpointError, match=r"a-b\.json is not the card of these weights"):
+        load("a-b", folder)
 
 
 def test_a_full_disk_is_named_and_keeps_the_checkpoint_before(method, folder):
@@ -205,5 +227,5 @@ def test_the_shipped_checkpoints_can_all_be_loaded():
     for name in checkpoints._names(checkpoints.SHIPPED):
         found = load(name, checkpoints.SHIPPED)
         assert found.card["name"] == name
-        assert {"dataset", "source", "config", "seed", "minutes", "metrics", "machine"} <= found.card.keys()
+        assert {"dataset", "source", "config", "seed", "weights", "metrics", "machine"} <= found.card.keys()
         assert torch.isfinite(found.encoder(torch.rand(1, 3, 32, 32))).all()

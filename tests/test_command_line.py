@@ -181,13 +181,23 @@ def test_pretrain_writes_a_checkpoint_that_loads_and_cleans_up(run, monkeypatch,
     monkeypatch.setenv("COURSE_PROFILE", "smoke")
     status, said, _ = run("pretrain", "supervised", "scenes", "--seed", "3")
     assert status == 0 and "wrote " in said
-    found = checkpoints.load("supervised-scenes")
+    found = checkpoints.load("supervised-scenes", checkpoints.own("smoke"))
     assert found.card["seed"] == 3 and found.card["profile"] == "smoke" and found.card["epochs_run"] == 1
     assert found.card["dataset"] == "scenes" and "made by code" in found.card["source"]
     assert {"val_n", "val_knn", "val_linear", "test_n", "test_knn", "test_linear"} <= found.card["metrics"].keys()
     assert len(found.card["history"]) == 1 and found.card["config"]["epochs"] == 1
     written = sorted(path.relative_to(folders).as_posix() for path in folders.rglob("*") if path.is_file())
-    assert written == [f"runs/checkpoints/supervised-scenes.{kind}" for kind in ("json", "safetensors")]
+    # Not among the student's own, which may be of the laptop profile: the numbers of a smoke run are no results.
+    assert written == [f"runs/smoke-checkpoints/supervised-scenes.{kind}" for kind in ("json", "safetensors")]
+
+
+def test_no_epochs_and_a_place_that_cannot_be_written_are_refused_before_the_training(run, monkeypatch, folders):
+    monkeypatch.setenv("COURSE_PROFILE", "smoke")
+    status, _, complained = run("pretrain", "supervised", "scenes", "--epochs", "0")
+    assert status == 1 and "epochs=0" in complained
+    monkeypatch.setattr(storage, "writable", lambda folder: False)
+    status, said, complained = run("pretrain", "supervised", "scenes")
+    assert status == 1 and complained.startswith("pretrain: nothing can be written to") and "epoch" not in said
 
 
 def test_ship_writes_where_the_course_keeps_its_own(run, monkeypatch):
@@ -200,7 +210,7 @@ def test_ship_writes_where_the_course_keeps_its_own(run, monkeypatch):
         raise OSError("enough")
 
     monkeypatch.setattr(pretrain, "pretrain", stand_in)
-    for ship, folder in (((), checkpoints.OWN), (("--ship",), checkpoints.SHIPPED)):
+    for ship, folder in (((), checkpoints.own("smoke")), (("--ship",), checkpoints.SHIPPED)):
         status, _, complained = run("pretrain", "supervised", "--epochs", "2", "--minutes", "1.5", *ship)
         assert status == 1 and complained == "pretrain: enough\n"
         assert asked[-1] == ("smoke", "supervised", "cifar10",

@@ -20,12 +20,14 @@ def launch(mode, folder, *, torchrun=False):
     script = [str(Path(distributed_run.__file__)), mode, str(folder)]
     if torchrun:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *script]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                              env=os.environ | {"COURSE_DEVICE": "cpu"})
         return done.returncode, done.stderr
     with socket.socket() as free:  # what torchrun does, without the start of a third Python
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                                "COURSE_DEVICE": "cpu"}  # also where GPUs are: what is compared is gloo's
     processes = [subprocess.Popen([sys.executable, *script], env=environment | {"RANK": str(rank)}, text=True,
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for rank in range(2)]
     complaints = [process.communicate(timeout=300)[1] for process in processes]
@@ -126,5 +128,5 @@ def test_two_processes_pretrain_by_the_command_line_and_the_first_alone_writes(m
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("wrote ") == done.stdout.count("profile  smoke") == 1
     files = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "runs").rglob("*") if path.is_file())
-    assert files == [f"runs/checkpoints/{method}-scenes.{kind}" for kind in ("json", "safetensors")]
-    assert checkpoints.load(f"{method}-scenes", tmp_path / "runs" / "checkpoints").card["processes"] == 2
+    assert files == [f"runs/smoke-checkpoints/{method}-scenes.{kind}" for kind in ("json", "safetensors")]
+    assert checkpoints.load(f"{method}-scenes", tmp_path / "runs" / "smoke-checkpoints").card["processes"] == 2

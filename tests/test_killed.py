@@ -174,6 +174,22 @@ def test_weights_of_other_shapes_are_refused_by_name(tmp_path):
         train(tmp_path / "run.pt", epochs=1)
 
 
+def test_momenta_of_other_shapes_and_parts_of_another_kind_are_refused_by_name(tmp_path):
+    def damage(change):
+        train(tmp_path / "run.pt", epochs=1)
+        saved = torch.load(tmp_path / "run.pt", weights_only=True)
+        change(saved)
+        torch.save(saved, tmp_path / "run.pt")
+        with pytest.raises(ValueError, match=r"run\.pt (does not fit this SimCLR|is no checkpoint)(?s:.)*Delete it"):
+            train(tmp_path / "run.pt", epochs=1)
+        (tmp_path / "run.pt").unlink()
+
+    damage(lambda saved: saved["optimizer"]["state"][0].update(momentum_buffer=torch.ones(7)))
+    damage(lambda saved: saved.update(method=None))
+    damage(lambda saved: saved.update(optimizer=3))
+    damage(lambda saved: saved.update(history=["epoch"]))
+
+
 @pytest.mark.parametrize(("other", "said"), [
     (dict(temperature=0.5), "temperature=0.2, micro_batch=None there, temperature=0.5, micro_batch=None here"),
     (dict(noise=0.2), r"std=\(0.0, 0.1\), p=1.0\) there, .*std=\(0.0, 0.2\)"),

@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import os
 import re
 
 import cover
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from course_utils import scoreboard
+from course_utils.files import whole_file
 from course_utils.scoreboard import caption, cite, experiments, record, select, table
 
 ROW = {"feature": "pixels", "value": 0.41234567, "low": 0.4, "high": 0.42, "n": 10_000, "seeds": 1}
@@ -137,6 +139,18 @@ def test_the_shipped_results_are_real_runs():
         assert set(found["profile"]) <= {"laptop", "gpu"}, path.name
         assert (found["low"].isna() | (found["low"] <= found["value"] + 1e-4)).all()
         assert (found["high"].isna() | (found["high"] >= found["value"] - 1e-4)).all()
+
+
+def test_what_a_killed_process_left_beside_a_file_is_removed_after_an_hour(tmp_path):
+    names = ("a.json.0123abcd.tmp", "a.json.4567cdef.tmp", "b.json.89ab0123.tmp")
+    old, new, others = (tmp_path / name for name in names)
+    for left in (old, new, others):
+        left.write_text("half")
+    for left in (old, others):
+        os.utime(left, (0, 0))
+    with whole_file(tmp_path / "a.json") as path:
+        path.write_text("whole")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.json", new, others])
 
 
 def test_the_picture_in_the_readme_says_what_was_measured():

@@ -64,7 +64,7 @@ def test_an_unknown_profile_lists_the_known_ones(bare, monkeypatch):
         setup()
 
 
-@pytest.mark.parametrize("device", ["tpu", "gpu0", "cuda", "cuda:7", "mps", "meta"])
+@pytest.mark.parametrize("device", ["tpu", "gpu0", "cuda", "cuda:7", "mps", "meta", "cpu:0", "cpu:999"])
 def test_a_device_that_is_not_there_is_refused(bare, monkeypatch, device):
     monkeypatch.setenv("COURSE_DEVICE", device)
     with pytest.raises(ValueError, match=f"COURSE_DEVICE='{device}' is not to be had here; there are: cpu"):

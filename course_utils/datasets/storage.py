@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -49,7 +50,7 @@ def roots() -> list[Path]:
     return list(dict.fromkeys([*named, DOWNLOADS, user_cache()]))
 
 
-def _writable(folder: Path) -> bool:
+def writable(folder: Path) -> bool:
     """Whether files can be made in `folder`, which is created; tried, since permission bits do not tell."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +95,14 @@ def cache_write(key: str, part: str, arrays: dict[str, np.ndarray]) -> None:
     the cache is lost, with one line on stderr.
     """
     for folder in _cache_folders():
-        if _writable(folder) and _write_arrays(folder / f"{key}-{part}.npz", arrays):
+        if writable(folder) and _write_arrays(folder / f"{key}-{part}.npz", arrays):
             for old in folder.glob(f"{glob.escape(key[:-12])}{'?' * 12}-{part}.npz"):
                 if not old.name.startswith(key):
                     with suppress(OSError):  # another notebook may hold it open on Windows
                         old.unlink()
             return
-    print(f"decoded images are not cached: no writable folder among {', '.join(map(str, _cache_folders()))}",
-          file=sys.stderr)
+    places = ", ".join(map(str, _cache_folders()))
+    print(f"decoded images are not cached: no room, or no writable folder, among {places}", file=sys.stderr)
 
 
 def _cache_folders() -> list[Path]:
@@ -136,8 +137,8 @@ def fetch(urls: Iterable[str], filename: str, md5: str) -> Path:
     What a cut connection left is continued, by the next address or the next call; bytes with another checksum are
     removed and the next address is tried. Raises DatasetUnavailable with one line for each address.
     """
-    folder = DOWNLOADS if _writable(DOWNLOADS) else user_cache()
-    if not _writable(folder):
+    folder = DOWNLOADS if writable(DOWNLOADS) else user_cache()
+    if not writable(folder):
         raise DatasetUnavailable(f"nothing can be written to {DOWNLOADS} or {folder}")
     tried, kept = [], folder / filename
     if kept.is_file():
@@ -154,6 +155,9 @@ def fetch(urls: Iterable[str], filename: str, md5: str) -> Path:
                     return kept
                 tried.append(f"{url}: these are other bytes (md5 {md5} expected)")
             except (OSError, ValueError) as error:  # every error of requests is an OSError
+                if getattr(error, "errno", None) == errno.ENOSPC:
+                    part.unlink(missing_ok=True)
+                    raise DatasetUnavailable(f"the disk that holds {folder} is full: free some room there") from error
                 tried.append(f"{url}: {_first_line(error)} (md5 {md5} expected)")
     finally:
         if part.exists():  # interrupted, too: the next call may have it at once

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
     for start in (*PLAIN, *SSL):
         if start in SSL:
             architecture, (path, losses[start]) = "resnet10", simclr(course, start, size)
-            make, made = partial(encoder_of, path), digest(path)
+            make, made = partial(encoder_of, path), checkpoints.digest(path.read_bytes())
         else:
             architecture, weights = PLAIN[start]
             make, made = partial(starts.weights, course, architecture, weights), starts.made(course, *PLAIN[start])
@@ -57,9 +56,11 @@ def simclr(course: Course, start: str, size: int) -> tuple[Path, list[float]]:
     if kind is None:
         return checkpoints.SHIPPED / f"{first}.safetensors", []
     folder = checkpoints.DATA / "runs" / "fundus-ssl" / course.profile
-    came = "" if first == "random" else f"-{digest(checkpoints.SHIPPED / f'{first}.safetensors')[:8]}"
-    name = f"{first}{came}-{kind}"  # after other first weights, other weights
-    if not (folder / f"{name}.safetensors").exists():
+    name = f"{first}-{kind}"
+    if first != "random":  # after other first weights, other weights
+        came = checkpoints.digest((checkpoints.SHIPPED / f"{first}.safetensors").read_bytes())
+        name = f"{first}-{came[:8]}-{kind}"
+    if not checkpoints.there(name, folder):
         torch.manual_seed(0)
         encoder = encoders.resnet10("fast")
         head = encoders.projection_head(encoder.feature_dim, 128)
@@ -75,13 +76,8 @@ def simclr(course: Course, start: str, size: int) -> tuple[Path, list[float]]:
         checkpoints.save(method, name, {"dataset": "fundus", "source": data.source, "images": len(data),
                                         "losses": [round(loss, 3) for loss in history.column("loss")],
                                         "profile": course.profile, "minutes": round(history.minutes, 1)}, folder)
-        state.unlink()
+        state.unlink(missing_ok=True)  # another process may have finished the same run
     return folder / f"{name}.safetensors", checkpoints.load(name, folder).card["losses"]
-
-
-def digest(path: Path) -> str:
-    """What tells one file of weights from another of the same name."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def unlabelled_eyes(course: Course) -> int:

@@ -11,7 +11,7 @@ V1 = dict(head="linear", temperature=0.07, views="v1", schedule="step")
 V2 = dict(head="mlp", temperature=0.2, views="v2", schedule="cosine")
 MLP = {key: V2[key] for key in ("head", "temperature")}  # each head with the temperature that the papers give it
 VARIANTS = {  # name: its settings, and the paper's top-1 (ImageNet, 200 epochs, batch 256) where it has one
-    "MoCo v1": (V1, 60.6), "v1 + MLP head": (V1 | MLP, 66.2), "v1 + stronger views": (V1 | {"views": "v2"}, 63.4),
+    "MoCo v1": (V1, 60.6), "v1 + MLP head": (V1 | MLP, 66.2), "v1 + v2's views": (V1 | {"views": "v2"}, 63.4),
     "v1 + cosine": (V1 | {"schedule": "cosine"}, None), "MoCo v2": (V2, 67.5),
     "SimCLR, same batch": (V2 | {"method": "simclr"}, 61.9)}
 

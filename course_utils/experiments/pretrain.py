@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -102,10 +101,13 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
     data = distributed.first_alone(
         lambda: datasets.load(dataset, "train", limit=256 if course.profile == "smoke" else None))
     recipe = dict(OF_ONE_SET.get((method, course.profile, dataset), RECIPES[method, course.profile]))
-    recipe["epochs"] = epochs or recipe["epochs"]
+    recipe["epochs"] = recipe["epochs"] if epochs is None else epochs
     torch.manual_seed(seed)  # the encoder's first weights
     model = build(method, data, course.profile).to(course.device)
     name = f"{method}-{dataset}"
+    for place in (folder, checkpoints.DATA / "runs" / "training"):
+        if not datasets.storage.writable(place):  # said now, not after hours
+            raise OSError(f"nothing can be written to {place}")
     state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
     about = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile,
              "config": recipe, "seed": seed, "precision": str(course.precision).removeprefix("torch.")}
@@ -128,18 +130,8 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
             "history": [{key: round(value, 5) for key, value in row.items()} for row in history.rows],
             "metrics": measure(model.encoder, data, dataset, course)}
     path = checkpoints.save(model, name, card, folder)
-    _add_minutes(path, history)
     state.unlink(missing_ok=True)
     return path
-
-
-def _add_minutes(path: Path, history: training.History) -> None:
-    """Write into the cards of a run's snapshots how long they had taken: only the history knows it, resumed or not."""
-    for card in path.parent.glob(f"{path.stem}@epoch*.json"):
-        content = json.loads(card.read_text(encoding="utf-8"))
-        seconds = history.column("seconds")[:content["epochs_run"]]
-        content["minutes"] = round(sum(seconds) / 60, 1)
-        card.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _watch(data: datasets.ImageSet, dataset: str, epochs: int, course: Course):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 from torch import nn
 
 from .. import augment
 from ..settings import Course
-from .runs import load_sets, rows
-from .simclr_runs import attempt, settings
+from .runs import Sets, load_sets, rows
+from .simclr_runs import attempt, first_weights, probes, settings
 
 TITLE = "Views of one or two operations on 10,000 CIFAR-10 images: linear probe"
 OPERATIONS = {"crop": lambda size: [augment.RandomResizedCrop(size, scale=(0.2, 1.0)), augment.RandomHorizontalFlip()],
@@ -29,4 +30,10 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
                         seed, views=nn.Sequential(*steps))
                 for seed in range(seeds if (first, second) in THREE_SEEDS else 1)]
         found += rows({"first": first, "second": second}, runs, len(sets.test))
+    found += rows({"first": "untrained", "second": "untrained"}, untrained(course, sets, range(seeds)), len(sets.test))
     return found, {**fit, "temperature": 0.2, "images": len(sets.train)}, sets.test.source
+
+
+def untrained(course: Course, sets: Sets, seeds: Iterable[int]) -> list[dict[str, float]]:
+    """`probes` of the weights that the runs start from: views that end below them did harm."""
+    return [probes(first_weights(course, seed).to(course.device), sets.train, sets.test) for seed in seeds]

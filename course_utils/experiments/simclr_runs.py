@@ -39,12 +39,17 @@ class TwoViews(nn.Module):
         return self.loss(*self.head(self.encoder(views)).chunk(2))  # [B, D] each
 
 
+def first_weights(course: Course, seed: int) -> encoders.ResNet:
+    """The encoder that `train` starts from."""
+    torch.manual_seed(seed)
+    return encoders.resnet18("cifar") if course.profile == "gpu" else encoders.resnet10("fast")
+
+
 def train(course: Course, data: datasets.ImageSet, fit: dict, seed: int, *, loss: Callable = None,
           views: nn.Module | None = None, kind: str = "mlp", out_dim: int = 128, temperature: float = 0.2,
           micro_batch: int | None = None) -> TwoViews | SimCLR:
     """One run from random weights: the laptop encoder, `loss` (or NT-Xent), 128 numbers behind an MLP head."""
-    torch.manual_seed(seed)
-    encoder = encoders.resnet18("cifar") if course.profile == "gpu" else encoders.resnet10("fast")
+    encoder = first_weights(course, seed)
     head = encoders.projection_head(encoder.feature_dim, out_dim, kind=kind)
     views = views or contrastive_views(data.images.shape[-1])
     if micro_batch is not None:

@@ -52,9 +52,9 @@ def source_name(architecture: str) -> str | None:
 
 def source_checkpoint(course: Course, name: str) -> checkpoints.Checkpoint:
     """The shipped checkpoint of this name, else the student's own, else a new one: some are too large to ship."""
-    own = checkpoints.DATA / "runs" / "smoke-checkpoints" if course.profile == "smoke" else checkpoints.OWN
+    own = checkpoints.own(course.profile)
     for folder in (checkpoints.SHIPPED, own):
-        if (folder / f"{name}.safetensors").exists():
+        if checkpoints.there(name, folder):
             return checkpoints.load(name, folder)
     print(f"training {name}, which does not ship with the course", flush=True)
     pretrain(course, *name.split("-"), folder=own)

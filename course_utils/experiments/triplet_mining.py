@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import datasets, encoders, evaluation, losses, methods, training
 from ..settings import Course
@@ -43,6 +43,9 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
             for quantity in measured[0]:
                 rows.append(about | {"quantity": quantity, "epoch": epoch, "n": 512}
                             | _mean([run[quantity] for run in measured]))
+    for quantity, values in _untrained(seeds, train, test, course).items():  # what a collapsed network is to be held to
+        rows.append({"variant": "untrained", "seeds": seeds, "quantity": quantity, "epoch": 0, "n": len(test)}
+                    | _mean(values))
     return rows, settings | {"margin": margin, "val_accuracy_by_margin": margins, "images": len(train)}, test.source
 
 
@@ -58,10 +61,23 @@ def _train(variant: str, margin: float, seed: int, train: datasets.ImageSet, val
     watched = [watch(method, val)]
     training.fit(method, train, **settings, seed=seed,
                  on_epoch=lambda epoch, method: watched.append(watch(method, val)))
+    return watched, _probes(encoder, train, test)
+
+
+def _untrained(seeds: int, train: datasets.ImageSet, test: datasets.ImageSet, course: Course) -> dict[str, list[float]]:
+    """Both probes of the first weights of each seed."""
+    found = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        found.append(_probes(encoders.resnet10("fast").to(course.device), train, test))
+    return {quantity: [row[quantity] for row in found] for quantity in found[0]}
+
+
+def _probes(encoder: nn.Module, train: datasets.ImageSet, test: datasets.ImageSet) -> dict[str, float]:
     train_z, test_z = (evaluation.features(encoder, data) for data in (train, test))
     probe = evaluation.linear_probe(train_z, train.labels, test_z, test.labels)
-    return watched, {"linear probe": probe.accuracy,
-                     "kNN": evaluation.knn_accuracy(train_z, train.labels, test_z, test.labels)}
+    return {"linear probe": probe.accuracy,
+            "kNN": evaluation.knn_accuracy(train_z, train.labels, test_z, test.labels)}
 
 
 def watch(method: methods.TripletNetwork, val: datasets.ImageSet) -> dict[str, float]:
