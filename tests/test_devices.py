@@ -103,7 +103,7 @@ def test_encoder_and_loss_compile_to_one_graph_with_the_same_numbers(name):
         if name == "moco":
             return losses.info_nce(z, z.detach().roll(1, 0), method.queue)
         if name == "semi-hard":
-            a, p, n, valid = losses.mine_triplets(z, labels, "hard")
+            a, p, n, valid = losses.mine_triplets(z, labels, "semi-hard")
             return losses.triplet(z[a], z[p], z[n], valid=valid)
         return nn.functional.cross_entropy(z, labels)
 
