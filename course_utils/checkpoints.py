@@ -62,13 +62,14 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
     weights = pack(tensors)
     card["weights"] = digest(weights)  # two files cannot be written at once: this tells whether they belong together
     path = folder / f"{name}.safetensors"
-    for target, content in ((path, weights), (path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())):
-        try:
-            with whole_file(target) as temporary:
-                temporary.write_bytes(content)
-        except OSError as error:
-            raise OSError(f"could not write the checkpoint {target} ({error}); the one before it, if any, is kept. "
-                          "Free some disk, or take a folder that can be written") from error
+    text = json.dumps(card, indent=1) + "\n"
+    try:
+        with whole_file(path.with_suffix(".json")) as beside, whole_file(path) as temporary:  # both there, then renamed
+            temporary.write_bytes(weights)
+            beside.write_bytes(text.encode())
+    except OSError as error:
+        raise OSError(f"could not write the checkpoint {path} ({error}); the one before it, if any, is kept. "
+                      "Free some disk, or take a folder that can be written") from error
     return path
 
 

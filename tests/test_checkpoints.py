@@ -163,14 +163,20 @@ def test_a_pickle_in_disguise_is_refused_and_not_run(method, folder, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_failed_write_keeps_the_checkpoint_before(method, folder, monkeypatch):
+@pytest.mark.parametrize("room", [0, 1])  # for none of the two files, or for the weights only
+def test_a_failed_write_keeps_the_checkpoint_before(method, folder, monkeypatch, room):
     before = save(method, "a-b", CARD, folder).read_bytes()
+    real, written = Path.write_bytes, []
 
     def fail(path, content):
+        written.append(path)
+        if len(written) <= room:
+            return real(path, content)
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
+    next(method.encoder.parameters()).data += 1
     with pytest.raises(OSError, match="No space left"):
         save(method, "a-b", CARD, folder)
     assert (folder / "a-b.safetensors").read_bytes() == before and load("a-b").card["name"] == "a-b"
@@ -181,15 +187,15 @@ def test_weights_and_the_card_of_another_run_are_no_pair(method, folder, monkeyp
     assert not checkpoints.there("a-b", folder)
     save(method, "a-b", CARD, folder)
     assert checkpoints.there("a-b", folder)
-    real, written = checkpoints.whole_file, []
+    real, renamed = os.replace, []
 
-    def killed_before_the_card(path):
-        written.append(path)
-        if len(written) == 2:
+    def killed_before_the_card(old, new):
+        if renamed:
             raise KeyboardInterrupt
-        return real(path)
+        renamed.append(new)
+        real(old, new)
 
-    monkeypatch.setattr(checkpoints, "whole_file", killed_before_the_card)
+    monkeypatch.setattr(os, "replace", killed_before_the_card)
     next(method.encoder.parameters()).data += 1
     with pytest.raises(KeyboardInterrupt):
         save(method, "a-b", CARD, folder)
