@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"{options.command}: {error}", file=sys.stderr, flush=True)
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            sys.stdout.flush()
             os._exit(1)  # an orderly end would wait for processes that are gone, and be taken for the culprit
         return 1
 
