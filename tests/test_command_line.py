@@ -86,6 +86,12 @@ def test_the_doctor_sees_that_other_programs_are_busy(run, monkeypatch, load, to
     assert ("other programs kept 40.0 of them busy" in run("doctor", "--quick")[1]) == told
 
 
+def test_the_doctor_names_a_folder_that_cannot_be_written(run, monkeypatch):
+    monkeypatch.setattr(storage, "writable", lambda folder: False)
+    status, said, _ = run("doctor", "--quick")
+    assert status == 1 and "PROBLEM     nothing can be written to" in said
+
+
 def test_the_doctor_names_what_is_missing(run, monkeypatch):
     import importlib.metadata
     import shutil

@@ -130,3 +130,10 @@ def test_two_processes_pretrain_by_the_command_line_and_the_first_alone_writes(m
     files = sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "runs").rglob("*") if path.is_file())
     assert files == [f"runs/smoke-checkpoints/{method}-scenes.{kind}" for kind in ("json", "safetensors")]
     assert checkpoints.load(f"{method}-scenes", tmp_path / "runs" / "smoke-checkpoints").card["processes"] == 2
+
+
+def test_a_gpu_by_number_is_refused_under_torchrun(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("COURSE_DEVICE", "cuda:1")
+    with pytest.raises(ValueError, match="each process has its own GPU"), distributed.group():
+        pass

@@ -161,3 +161,18 @@ def test_an_interrupted_download_is_kept_for_the_next_call(server, tmp_path, mon
         storage.fetch([server("/good", continues)], "set.bin", MD5)
     assert storage.fetch([server("/good", continues)], "set.bin", MD5).read_bytes() == GOOD
     assert server.asked == [("/good", None), ("/good", "bytes=50000-")]
+
+
+def test_a_full_disk_ends_a_download_with_that_reason_and_frees_what_it_took(tmp_path, monkeypatch):
+    asked = []
+
+    def full(url, part):
+        asked.append(url)
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(storage, "_download", full)
+    with pytest.raises(storage.DatasetUnavailable, match="is full: free some room there"):
+        storage.fetch(["http://a/set.bin", "http://b/set.bin"], "set.bin", "0" * 32)
+    assert len(asked) == 1 and not list(tmp_path.rglob("*.part"))  # another mirror has no more room either
