@@ -80,7 +80,7 @@ def main() -> None:
             measure(name, args.batch, args.steps, device, args.profile).items(), (0, 2, 3, 1), strict=True)}
         print(f"| {name} | " + " | ".join(found.values()) + f" | {PUBLISHED.get(name, '–')} |", flush=True)
     if not args.no_tests:  # tests/test_devices.py finds the accelerator by itself; the table stands, whatever they say
-        tests = [sys.executable, "-m", "pytest", "-q", "tests", "--ignore=tests/homework", "--ignore=tests/browser"]
+        tests = [sys.executable, "-m", "pytest", "-q"]
         sys.exit(subprocess.run(tests, cwd=Path(__file__).resolve().parent.parent).returncode)
 
 

@@ -62,15 +62,27 @@ def save(method: nn.Module, name: str, card: dict, folder: str | Path = OWN) -> 
     weights = pack(tensors)
     card["weights"] = digest(weights)  # two files cannot be written at once: this tells whether they belong together
     path = folder / f"{name}.safetensors"
-    text = json.dumps(card, indent=1) + "\n"
+    text = _card_text(card)
     try:
         with whole_file(path.with_suffix(".json")) as beside, whole_file(path) as temporary:  # both there, then renamed
             temporary.write_bytes(weights)
-            beside.write_bytes(text.encode())
+            beside.write_bytes(text)
     except OSError as error:
         raise OSError(f"could not write the checkpoint {path} ({error}); the one before it, if any, is kept. "
                       "Free some disk, or take a folder that can be written") from error
     return path
+
+
+def amend(name: str, folder: str | Path, **entries) -> None:
+    """Add to the card of a checkpoint what was not known when it was saved."""
+    path = Path(folder) / f"{name}.safetensors"
+    _, card = _read(path)
+    with whole_file(path.with_suffix(".json")) as temporary:
+        temporary.write_bytes(_card_text(card | entries))
+
+
+def _card_text(card: dict) -> bytes:
+    return (json.dumps(card, indent=1) + "\n").encode()
 
 
 def digest(weights: bytes) -> str:
@@ -91,7 +103,7 @@ def there(name: str, folder: str | Path) -> bool:
 def _read(path: Path) -> tuple[bytes, dict]:
     """A file of weights and its card; ValueError where the card is none, or another file's."""
     weights, card = path.read_bytes(), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    if not isinstance(card, dict) or card.get("weights", digest(weights)) != digest(weights):
+    if not isinstance(card, dict) or ("weights" in card and card["weights"] != digest(weights)):
         raise ValueError(f"{path.with_suffix('.json').name} is not the card of these weights")
     return weights, card
 

@@ -233,5 +233,5 @@ def test_the_shipped_checkpoints_can_all_be_loaded():
     for name in checkpoints._names(checkpoints.SHIPPED):
         found = load(name, checkpoints.SHIPPED)
         assert found.card["name"] == name
-        assert {"dataset", "source", "config", "seed", "weights", "metrics", "machine"} <= found.card.keys()
+        assert {"dataset", "source", "config", "seed", "minutes", "weights", "metrics", "machine"} <= found.card.keys()
         assert torch.isfinite(found.encoder(torch.rand(1, 3, 32, 32))).all()

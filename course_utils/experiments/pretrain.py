@@ -130,6 +130,10 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
             "history": [{key: round(value, 5) for key, value in row.items()} for row in history.rows],
             "metrics": measure(model.encoder, data, dataset, course)}
     path = checkpoints.save(model, name, card, folder)
+    for epoch in SNAPSHOTS.get((method, course.profile), ()):  # how long they took is known to the history only
+        if epoch <= len(history.rows) and epoch < recipe["epochs"]:
+            minutes_then = sum(history.column("seconds")[:epoch]) / 60
+            checkpoints.amend(f"{name}@epoch{epoch:02d}", folder, minutes=round(minutes_then, 1))
     state.unlink(missing_ok=True)
     return path
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import datasets, encoders, evaluation, losses, methods, training
 from ..settings import Course
 from .pretrain import contrastive_views
+from .simclr_runs import probes
 
 TITLE = "Triplet mining on 10,000 CIFAR-10 images: active triplets, spectrum of the embedding, probes"
 VARIANTS = {  # name: mining, is the embedding scaled to length one?
@@ -43,9 +44,11 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
             for quantity in measured[0]:
                 rows.append(about | {"quantity": quantity, "epoch": epoch, "n": 512}
                             | _mean([run[quantity] for run in measured]))
-    for quantity, values in _untrained(seeds, train, test, course).items():  # what a collapsed network is to be held to
+    # What a collapsed network is to be held to: the first weights.
+    runs = [probes(_encoder(seed).to(course.device), train, test) for seed in range(seeds)]
+    for quantity in runs[0]:
         rows.append({"variant": "untrained", "seeds": seeds, "quantity": quantity, "epoch": 0, "n": len(test)}
-                    | _mean(values))
+                    | _mean([run[quantity] for run in runs]))
     return rows, settings | {"margin": margin, "val_accuracy_by_margin": margins, "images": len(train)}, test.source
 
 
@@ -53,31 +56,19 @@ def _train(variant: str, margin: float, seed: int, train: datasets.ImageSet, val
            test: datasets.ImageSet, settings: dict, course: Course) -> tuple[list[dict], dict]:
     """What was seen before training and after each epoch, and the probes of the last epoch."""
     mining, normalize = VARIANTS[variant]
-    torch.manual_seed(seed)
-    encoder = encoders.resnet10("fast")
+    encoder = _encoder(seed)
     head = encoders.projection_head(encoder.feature_dim, 128)
     method = methods.TripletNetwork(encoder, augment=contrastive_views(train.images.shape[-1]), head=head,
                                     margin=margin, mining=mining, normalize=normalize).to(course.device)
     watched = [watch(method, val)]
     training.fit(method, train, **settings, seed=seed,
                  on_epoch=lambda epoch, method: watched.append(watch(method, val)))
-    return watched, _probes(encoder, train, test)
+    return watched, probes(encoder, train, test)
 
 
-def _untrained(seeds: int, train: datasets.ImageSet, test: datasets.ImageSet, course: Course) -> dict[str, list[float]]:
-    """Both probes of the first weights of each seed."""
-    found = []
-    for seed in range(seeds):
-        torch.manual_seed(seed)
-        found.append(_probes(encoders.resnet10("fast").to(course.device), train, test))
-    return {quantity: [row[quantity] for row in found] for quantity in found[0]}
-
-
-def _probes(encoder: nn.Module, train: datasets.ImageSet, test: datasets.ImageSet) -> dict[str, float]:
-    train_z, test_z = (evaluation.features(encoder, data) for data in (train, test))
-    probe = evaluation.linear_probe(train_z, train.labels, test_z, test.labels)
-    return {"linear probe": probe.accuracy,
-            "kNN": evaluation.knn_accuracy(train_z, train.labels, test_z, test.labels)}
+def _encoder(seed: int) -> encoders.ResNet:
+    torch.manual_seed(seed)
+    return encoders.resnet10("fast")
 
 
 def watch(method: methods.TripletNetwork, val: datasets.ImageSet) -> dict[str, float]:
