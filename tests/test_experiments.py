@@ -41,6 +41,9 @@ def cifar10(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets, "load", load)
     monkeypatch.setattr(checkpoints, "DATA", tmp_path)
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "shipped")
+    pixel_knn._channel_statistics.cache_clear()  # those of the real images, and afterwards those of the made-up ones
+    yield
+    pixel_knn._channel_statistics.cache_clear()
 
 
 def test_names_are_those_of_the_files_with_dashes():
