@@ -5,6 +5,7 @@ Leaves a screenshot of each panel and `latency.json` (key press to new picture, 
 
 import json
 import statistics
+import time
 import urllib.request
 
 import pytest
@@ -40,11 +41,19 @@ CLIPPED = """panel => [...panel.querySelectorAll('.widget-label')].filter(label 
 class Kernel:
     """A second client of the notebook's kernel, beside the page."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, notebook):
+        """Waits until the kernel of notebooks/<notebook>.ipynb has started and the page is connected to it."""
         self.lab, folder = lab, lab[2]
-        (session,) = json.loads(self.server("/api/sessions"))
-        self.session = f"/api/sessions/{session['id']}"
-        self.client = BlockingKernelClient(connection_file=str(folder / f"kernel-{session['kernel']['id']}.json"))
+        give_up = time.monotonic() + 120
+        while True:
+            mine = [session for session in json.loads(self.server("/api/sessions"))
+                    if session["path"] == f"notebooks/{notebook}.ipynb"]
+            if mine and mine[0]["kernel"]["execution_state"] == "idle" and mine[0]["kernel"]["connections"]:
+                break
+            assert time.monotonic() < give_up, f"no kernel for {notebook} after two minutes: {mine}"
+            time.sleep(0.25)
+        self.session = f"/api/sessions/{mine[0]['id']}"
+        self.client = BlockingKernelClient(connection_file=str(folder / f"kernel-{mine[0]['kernel']['id']}.json"))
         self.client.load_connection_file()
         self.client.start_channels()
         self.ask("__import__('sys').path.insert(0, {!r})", str(ROOT / "tests" / "browser"))
@@ -79,17 +88,32 @@ def notebook(request, browser, lab):
     # A workspace of its own, or JupyterLab would open the notebook of the test before, too.
     page.goto(f"{address}/lab/workspaces/{request.param}/tree/notebooks/{request.param}.ipynb?token={token}")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector("[data-status=idle]", timeout=60_000, state="attached")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    page.wait_for_selector(".jp-InputPrompt:text-is('[*]:')", timeout=20_000, state="attached")
+    kernel = Kernel(lab, request.param)
+    try:
+        run_all(page)
+        failed = page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+        yield request.param, page, kernel, errors, failed
+    finally:  # or its kernel would run on beside the next notebook's
+        kernel.close()
+        page.close()
+
+
+def run_all(page):
+    """Run > Run All Cells, and wait for the last cell."""
+    from playwright.sync_api import TimeoutError
+
+    for last in (False, False, True):  # while the page is still being put together, a menu's click can go nowhere
+        try:
+            page.get_by_role("menuitem", name="Run", exact=True).click(timeout=20_000)
+            page.get_by_text("Run All Cells", exact=True).click(timeout=20_000)
+            page.wait_for_selector(".jp-InputPrompt:text-is('[*]:')", timeout=20_000, state="attached")
+            break
+        except TimeoutError:
+            if last:
+                raise
+            page.keyboard.press("Escape")  # whatever is open
     page.wait_for_function("""() => ![...document.querySelectorAll('.jp-InputPrompt')].some(p =>
         p.textContent.includes('*'))""", timeout=240_000, polling=250)
-    failed = page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
-    kernel = Kernel(lab)
-    yield request.param, page, kernel, errors, failed
-    kernel.close()
-    page.close()
 
 
 class Panel:
