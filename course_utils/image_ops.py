@@ -10,12 +10,13 @@ Each equals its namesake in `torchvision.transforms.v2.functional` applied image
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .settings import full_precision
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
 
@@ -80,14 +81,8 @@ def _sample_compiled(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     x = x.to(rows.dtype)
     y = torch.lerp(x.gather(2, i), x.gather(2, (i + 1).clamp_max(height - 1)), rows[:, None] - above)  # [B, C, h, W]
     weights = (1 - (torch.arange(width, device=x.device)[:, None] - cols).abs()).clamp_min(0)  # [B, W, w]
-    with _full_precision(x):
+    with full_precision(x):
         return (y.flatten(1, 2) @ weights).unflatten(1, y.shape[1:3])
-
-
-def _full_precision(x: Tensor):
-    """Matrix products inside autocast would round pixels to eight bits of mantissa or fewer."""
-    available = torch.amp.is_autocast_available(x.device.type)  # not so on the meta device
-    return torch.autocast(x.device.type, enabled=False) if available else contextlib.nullcontext()
 
 
 def _grey(x: Tensor) -> Tensor:
@@ -255,7 +250,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor | float, kernel_size: int | None = No
         j = torch.arange(n, device=x.device)
         return direct + left * (j > 0) + right * (j < n - 1)
 
-    with _full_precision(x):
+    with full_precision(x):
         y = blur_matrix(x.shape[-2]) @ x @ blur_matrix(x.shape[-1]).mT
     return _keep_format(y, x)
 

@@ -13,12 +13,13 @@ In all of them:
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .settings import full_precision
 
 MINING_KINDS = "random", "semi-hard", "hard"
 
@@ -176,8 +177,7 @@ def _unit(z: Tensor) -> Tensor:
 
 def _dots(a: Tensor, b: Tensor) -> Tensor:
     """All dot products a·b, [N, M]. Inside autocast a matrix product would round them to 8 or 11 bits."""
-    available = torch.amp.is_autocast_available(a.device.type)  # not so on the meta device
-    with torch.autocast(a.device.type, enabled=False) if available else contextlib.nullcontext():
+    with full_precision(a):
         return a @ b.T
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 PROFILES = ("smoke", "laptop", "gpu")
 T = TypeVar("T")
@@ -130,3 +132,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return torch.bfloat16 if device.type == "cpu" and native() else None
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """A context in which autocast leaves matrix products alone, for tensors on x's device."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)  # meta knows no autocast
