@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +163,7 @@ class MoCo(nn.Module):
     schedule. queue_length K >= 1; momentum m in [0, 1]; temperature > 0. split_bn: BatchNorm sees the batch in so many
     pieces, and the keys in another order, as on so many GPUs with shuffled BN (Section 3.3). symmetric: each view is
     query once and key once; the loss is the mean of both terms, and both keys enter the queue, after both terms.
-    Raises ValueError for a bad setting, or for a batch of fewer than split_bn images.
+    Raises ValueError for a bad setting, or for a batch that is no multiple of split_bn.
     """
 
     name = "moco"
@@ -238,10 +239,42 @@ class MoCo(nn.Module):
 
 
 def _in_pieces(network: nn.Module, x: Tensor, pieces: int) -> Tensor:
-    """network(x), computed in pieces of equal size (± 1), so that each has BatchNorm statistics of its own."""
-    if len(x) < pieces:
-        raise ValueError(f"split_bn={pieces} needs batches of at least {pieces} images, got {len(x)}")
-    return torch.cat([network(piece) for piece in x.tensor_split(pieces)])
+    """network(x), where each of `pieces` equal parts of the batch has BatchNorm statistics of its own.
+
+    Convolutions see the whole batch: a network called once for each piece would leave a GPU idle most of the time.
+    """
+    if len(x) % pieces:
+        raise ValueError(f"split_bn={pieces} needs batches of a multiple of {pieces} images, got {len(x)}")
+    layers = _batch_norms(network) if pieces > 1 else []
+    for layer in layers:
+        layer.forward = partial(_norm_in_pieces, layer, pieces)
+    try:
+        return network(x)
+    finally:
+        for layer in layers:
+            del layer.forward  # its class has the usual one
+
+
+def _norm_in_pieces(layer: nn.modules.batchnorm._BatchNorm, pieces: int, x: Tensor) -> Tensor:
+    """BatchNorm of x [B, C, …], each piece by itself; the running statistics take the mean of the pieces' own.
+
+    As in the CIFAR notebook of MoCo's authors: channel c of piece g becomes channel (g, c) of a smaller batch.
+    """
+    if not layer.training:
+        return type(layer).forward(layer, x)
+    x = x.movedim(1, -1).unflatten(0, (pieces, -1)).movedim(0, -2).flatten(-2).movedim(-1, 1)  # [B/pieces, pieces·C, …]
+    mean, var = (running.new_zeros(x.shape[1]) for running in (layer.running_mean, layer.running_var))
+    x = F.batch_norm(x, mean, var, layer.weight.repeat(pieces), layer.bias.repeat(pieces), training=True, momentum=1.0,
+                     eps=layer.eps)  # a momentum of 1: mean and var are now those of this batch
+    for running, own in ((layer.running_mean, mean), (layer.running_var, var)):
+        running.lerp_(own.view(pieces, -1).mean(dim=0), layer.momentum)
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked += 1
+    return x.movedim(1, -1).unflatten(-1, (pieces, -1)).movedim(-2, 0).flatten(0, 1).movedim(-1, 1)  # [B, C, …]
+
+
+def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
 
 class _StatisticsKept:
@@ -251,7 +284,7 @@ class _StatisticsKept:
     """
 
     def __init__(self, module: nn.Module):
-        self.layers = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self.layers = _batch_norms(module)
 
     def __enter__(self) -> None:
         self.before = [(layer.momentum, layer.num_batches_tracked) for layer in self.layers]

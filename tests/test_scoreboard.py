@@ -117,7 +117,8 @@ def write_often(folder, value):
 
 def test_two_writers_at_once_leave_a_whole_file(folder):
     record("knn", [ROW], **ABOUT, folder=folder)
-    context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    can_fork = "fork" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available()
+    context = multiprocessing.get_context("fork" if can_fork else "spawn")
     writers = [context.Process(target=write_often, args=(folder, value)) for value in (0.25, 0.75)]
     for writer in writers:
         writer.start()
