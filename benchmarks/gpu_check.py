@@ -70,7 +70,8 @@ def main() -> None:
     try:
         device = choose_device(args.device)
     except ValueError as error:
-        sys.exit(f"{error}; to see that this runs: --device cpu --profile laptop --batch 16 --steps 2 --no-tests")
+        said = str(error).replace("COURSE_DEVICE=", "--device ")
+        sys.exit(f"{said}; to see that this runs: --device cpu --profile laptop --batch 16 --steps 2 --no-tests")
     precision = str(autocast_dtype(device) or torch.float32).removeprefix("torch.")
     print(f"{machine()}, {device}, {precision}, {args.profile} profile's encoder, batch {args.batch}, "
           f"{args.steps} steps\n\n| method | images/s | peak GiB | share of the matrix units' peak | "

@@ -166,9 +166,11 @@ def test_the_gpu_profile_runs_the_published_recipes():
     assert (simclr.temperature, simclr.augment[0].scale) == (0.5, (0.2, 1.0))
     assert (moco.temperature, moco.augment[0].scale, moco.split_bn) == (0.1, (0.08, 1.0), 8)
     assert moco.head.weight.shape == (128, 512) and moco.queue.shape == (4096, 128)
-    for name in ("simclr", "moco"):
+    assert [method.augment[3].p for method in (simclr, moco)] == [0.1, 0.2]
+    # SimCLR's rate is given per 256 images; its author takes 0.06, twice the usual one, where there are 100 epochs
+    for name, rate, epochs in (("simclr", 0.06 * 512 / 256, 100), ("moco", 0.06, 200)):
         recipe = pretrain.RECIPES[name, "gpu"]
-        assert (recipe["batch_size"], recipe["lr"], recipe["weight_decay"]) == (512, 0.06, 5e-4)
+        assert recipe == dict(epochs=epochs, batch_size=512, lr=rate, weight_decay=5e-4)
 
 
 def test_an_unknown_method_is_refused_before_any_work(course):

@@ -196,6 +196,9 @@ def test_triples_fool_pixels():
     pixels = made.float_images().flatten(1).view(300, 3, -1)
     nearer_to_x2 = (pixels[:, 0] - pixels[:, 1]).norm(dim=1) < (pixels[:, 0] - pixels[:, 2]).norm(dim=1)
     assert nearer_to_x2.float().mean() < 0.2
+    for by, share in ((made.labels, 1.0), (background[..., 0, :].reshape(900, 3).sum(1), 0.0)):  # an angle for each
+        z = 7 * torch.stack([by.float().cos(), by.float().sin()], dim=1)  # the length must not matter
+        assert scenes.same_thing_nearer(z * (1 + torch.arange(900)[:, None] % 3)) == share
     gap = (made.factors["color"] @ LUMA)[:, None] - made.factors["background"] @ LUMA
     assert float(gap.abs().min()) > 0.199
 

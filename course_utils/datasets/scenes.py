@@ -58,6 +58,12 @@ def triples(n: int, size: int = 32, seed: int = 0) -> ImageSet:
     return _image_set(labels.flatten(), factors, size, seed, generator)
 
 
+def same_thing_nearer(z: Tensor) -> float:
+    """The share of `triples` whose features z [3n, D], normalised, put x1 nearer to x2 than to x3; 1/2 is a coin."""
+    x1, x2, x3 = F.normalize(z, dim=1).view(-1, 3, z.shape[1]).unbind(1)  # [n, D] each
+    return ((x1 - x2).norm(dim=1) < (x1 - x3).norm(dim=1)).float().mean().item()
+
+
 def three_images(size: int = 32, seed: int = 0) -> ImageSet:
     """The lecture's picture: x1 and x2 are cats on different backgrounds, x3 is a house on x1's background.
 
