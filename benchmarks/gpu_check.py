@@ -1,6 +1,6 @@
 """One command for the day a GPU is at hand: speed, memory and matrix-unit share of each method, then all tests on it.
 
-    python benchmarks/gpu_check.py [--batch 512] [--steps 30] [--device cuda] [--no-tests]
+    python benchmarks/gpu_check.py [--batch 512] [--steps 100] [--device cuda] [--no-tests]
 
 ResNet-18 with the CIFAR stem at 32 px, `fit`'s own step in the device's own precision. Prints a Markdown
 table; the exit status is that of the tests.
@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from course_utils import training
 from course_utils.checkpoints import machine
 from course_utils.experiments import pretrain
-from course_utils.settings import autocast_dtype, choose_device
+from course_utils.precision import autocast_dtype
+from course_utils.settings import choose_device
 
 TRAIN = 50_000  # images of CIFAR-10's train and val splits, as the published runs use them
 PUBLISHED = {"simclr": "20 (A100, dkobak/simclr-cifar10)"}  # minutes per 100 epochs
@@ -62,16 +63,16 @@ def measure(name: str, batch: int, steps: int, device: torch.device, profile: st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--profile", default="gpu", choices=("gpu", "laptop"), help="laptop: its small encoder")
     parser.add_argument("--no-tests", action="store_true")
     args = parser.parse_args()
     try:
         device = choose_device(args.device)
-    except ValueError as error:
-        said = str(error).replace("COURSE_DEVICE=", "--device ")
-        sys.exit(f"{said}; to see that this runs: --device cpu --profile laptop --batch 16 --steps 2 --no-tests")
+    except ValueError:
+        sys.exit(f"no device {args.device!r} here; to see that this runs: "
+                 "--device cpu --profile laptop --batch 16 --steps 2 --no-tests")
     precision = str(autocast_dtype(device) or torch.float32).removeprefix("torch.")
     print(f"{machine()}, {device}, {precision}, {args.profile} profile's encoder, batch {args.batch}, "
           f"{args.steps} steps\n\n| method | images/s | peak GiB | share of the matrix units' peak | "

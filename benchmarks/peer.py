@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from course_utils.settings import autocast_dtype
+from course_utils.precision import autocast_dtype
 from course_utils.training import learning_rate
 
 

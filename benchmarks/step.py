@@ -26,7 +26,7 @@ from course_utils.datasets.imageset import ImageSet
 from course_utils.experiments.pretrain import contrastive_views
 from course_utils.losses import nt_xent
 from course_utils.methods import SimCLR
-from course_utils.settings import autocast_dtype
+from course_utils.precision import autocast_dtype
 
 LR, TEMPERATURE = 0.1, 0.2
 

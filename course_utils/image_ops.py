@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .settings import full_precision
+from .precision import full_precision
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
 

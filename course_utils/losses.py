@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .settings import full_precision
+from .precision import full_precision
 
 MINING_KINDS = "random", "semi-hard", "hard"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import nullcontext
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .batchnorm import SplitBatchNorm, StatisticsKept
 from .distributed import gather, of_first, share, world
 from .encoders import projection_head
 from .losses import MINING_KINDS, info_nce, mine_triplets, nt_xent, triplet
@@ -145,7 +145,7 @@ class SimCLR(nn.Module):
         if self.micro_batch is None:
             return self.head(self.encoder(views))
         h = [checkpoint(self.encoder, piece, use_reentrant=False,  # the second context is that of the second pass
-                        context_fn=lambda: (nullcontext(), _StatisticsKept(self.encoder)))
+                        context_fn=lambda: (nullcontext(), StatisticsKept(self.encoder)))
              for piece in views.split(self.micro_batch)]
         return self.head(torch.cat(h))  # [B, D]
 
@@ -160,10 +160,11 @@ class MoCo(nn.Module):
 
     The keys come from the momentum encoder, θk ← m θk + (1 - m) θq, and wait in `queue`, float [K, D] of unit vectors
     (random ones at first). augment, head: as for SimCLR; v1 has a linear head, v2 an MLP, other views and a cosine
-    schedule. queue_length K >= 1; momentum m in [0, 1]; temperature > 0. split_bn: BatchNorm sees the batch in so many
-    pieces, and the keys in another order, as on so many GPUs with shuffled BN (Section 3.3). symmetric: each view is
-    query once and key once; the loss is the mean of both terms, and both keys enter the queue, after both terms.
-    Raises ValueError for a bad setting, or for a batch that is no multiple of split_bn.
+    schedule. queue_length K >= 1; momentum m in [0, 1]; temperature > 0. split_bn: BatchNorm sees the batch (of
+    each process) in so many pieces, and the keys in another order, as on so many GPUs with shuffled BN (Section 3.3);
+    the layers of encoder and head are replaced (`SplitBatchNorm`). symmetric: each view is query once and key once; the
+    loss is the mean of both terms, and both keys enter the queue, after both terms. Raises ValueError for a bad
+    setting, or for a batch that is no multiple of split_bn.
     """
 
     name = "moco"
@@ -174,6 +175,8 @@ class MoCo(nn.Module):
         if queue_length < 1 or not 0 <= momentum <= 1 or not 0 < temperature < math.inf or split_bn < 1:
             raise ValueError(f"needs queue_length >= 1, 0 <= momentum <= 1, temperature > 0, split_bn >= 1; got "
                              f"{queue_length}, {momentum}, {temperature}, {split_bn}")
+        if split_bn > 1:
+            encoder, head = (SplitBatchNorm.convert(part, split_bn) for part in (encoder, head))
         self.encoder, self.head, self.augment = encoder, head, augment
         self.momentum, self.temperature, self.split_bn, self.symmetric = momentum, temperature, split_bn, symmetric
         self.key_encoder = copy.deepcopy(encoder).requires_grad_(False)
@@ -203,19 +206,19 @@ class MoCo(nn.Module):
 
     def queries(self, views: Tensor) -> Tensor:
         """Projections [B, D] of images in [0, 1] by the encoder that learns; not normalised."""
-        return _in_pieces(nn.Sequential(self.encoder, self.head), views, self.split_bn)
+        return self.head(self.encoder(views))
 
     @torch.no_grad()
     def keys(self, views: Tensor) -> Tensor:
         """Unit vectors [B, D] of images in [0, 1] by the momentum encoder; they carry no gradient."""
         network = nn.Sequential(self.key_encoder, self.key_head)
-        with _StatisticsKept(network):  # they follow the query encoder's, and not the keys' own batches
+        with StatisticsKept(network):  # they follow the query encoder's, and not the keys' own batches
             if self.split_bn == 1 and world() == 1:
                 z = network(views)
             else:
                 views = gather(views)  # from all processes, for the shuffle goes across them
                 order = of_first(torch.randperm(len(views), device=views.device))
-                z = _in_pieces(network, share(views[order]), self.split_bn)
+                z = network(share(views[order]))
                 z = share(gather(z)[order.argsort()])  # unshuffled: else query and key would share their piece
         return F.normalize(z.float(), dim=1)
 
@@ -236,61 +239,3 @@ class MoCo(nn.Module):
         place = self.position + torch.arange(len(keys), device=keys.device)
         self.queue[place[-length:] % length] = keys[-length:].to(self.queue.dtype)
         self.position.add_(len(keys)).remainder_(length)
-
-
-def _in_pieces(network: nn.Module, x: Tensor, pieces: int) -> Tensor:
-    """network(x), where each of `pieces` equal parts of the batch has BatchNorm statistics of its own.
-
-    Convolutions see the whole batch: a network called once for each piece would leave a GPU idle most of the time.
-    """
-    if len(x) % pieces:
-        raise ValueError(f"split_bn={pieces} needs batches of a multiple of {pieces} images, got {len(x)}")
-    layers = _batch_norms(network) if pieces > 1 else []
-    for layer in layers:
-        layer.forward = partial(_norm_in_pieces, layer, pieces)
-    try:
-        return network(x)
-    finally:
-        for layer in layers:
-            del layer.forward  # its class has the usual one
-
-
-def _norm_in_pieces(layer: nn.modules.batchnorm._BatchNorm, pieces: int, x: Tensor) -> Tensor:
-    """BatchNorm of x [B, C, …], each piece by itself; the running statistics take the mean of the pieces' own.
-
-    As in the CIFAR notebook of MoCo's authors: channel c of piece g becomes channel (g, c) of a smaller batch.
-    """
-    if not layer.training:
-        return type(layer).forward(layer, x)
-    x = x.movedim(1, -1).unflatten(0, (pieces, -1)).movedim(0, -2).flatten(-2).movedim(-1, 1)  # [B/pieces, pieces·C, …]
-    mean, var = (running.new_zeros(x.shape[1]) for running in (layer.running_mean, layer.running_var))
-    x = F.batch_norm(x, mean, var, layer.weight.repeat(pieces), layer.bias.repeat(pieces), training=True, momentum=1.0,
-                     eps=layer.eps)  # a momentum of 1: mean and var are now those of this batch
-    for running, own in ((layer.running_mean, mean), (layer.running_var, var)):
-        running.lerp_(own.view(pieces, -1).mean(dim=0), layer.momentum)
-    if layer.num_batches_tracked is not None:
-        layer.num_batches_tracked += 1
-    return x.movedim(1, -1).unflatten(-1, (pieces, -1)).movedim(-2, 0).flatten(0, 1).movedim(-1, 1)  # [B, C, …]
-
-
-def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-
-
-class _StatisticsKept:
-    """A context in which BatchNorm uses its batch's statistics, as ever in train mode, but does not record them.
-
-    A class, since `checkpoint` enters one context for every backward through the same piece.
-    """
-
-    def __init__(self, module: nn.Module):
-        self.layers = _batch_norms(module)
-
-    def __enter__(self) -> None:
-        self.before = [(layer.momentum, layer.num_batches_tracked) for layer in self.layers]
-        for layer in self.layers:
-            layer.momentum, layer.num_batches_tracked = 0.0, None
-
-    def __exit__(self, *_) -> None:
-        for layer, (momentum, count) in zip(self.layers, self.before, strict=True):
-            layer.momentum, layer.num_batches_tracked = momentum, count

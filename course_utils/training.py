@@ -22,7 +22,7 @@ from tqdm import tqdm
 from . import distributed
 from .datasets.imageset import ImageSet
 from .files import whole_file
-from .settings import autocast_dtype
+from .precision import autocast_dtype
 
 SYNC_EVERY = 20  # steps between two looks at the loss: each look makes an accelerator wait for its host
 ANEW = "Delete it to start anew, or use the settings it was written with"

@@ -115,6 +115,21 @@ def test_encoder_and_loss_compile_to_one_graph_with_the_same_numbers(name):
     torch.testing.assert_close(torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights))
 
 
+def test_moco_with_split_batchnorm_compiles_and_has_the_same_numbers():
+    (method, oracle), images, losses_ = (make("split"), make("split")), batch("simclr")[0] / 255, []
+    method.symmetric = oracle.symmetric = False
+    torch.compiler.reset()
+    for each in (torch.compile(method, backend="eager"), oracle):
+        torch.manual_seed(0)  # the shuffle
+        losses_.append(each(images))
+        losses_[-1].backward()
+    torch.testing.assert_close(*losses_)
+    for (name, found), expected in zip(method.state_dict().items(), oracle.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, msg=name)
+    for p, q in zip(method.parameters(), oracle.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.skipif(
     not shutil.which("g++"), reason="on CPUs, torch.compile writes C++"))])
 def test_simclr_compiles_whole(backend):  # with its backward, which the tests above leave to eager

@@ -13,6 +13,7 @@ from course_utils.experiments import (
     fine_tuning,
     pixel_knn,
     pretrain,
+    published_recipes,
     rotation_correlation,
     scoreboard_cifar10,
     triplet_mining,
@@ -313,3 +314,24 @@ def test_snapshots_ship_beside_the_last_epoch(course, tmp_path, monkeypatch, sma
     assert 0 <= first.card["minutes"] <= last.card["minutes"]
     assert (tmp_path / "out" / "simclr-cifar10@epoch07.json").read_text() == "{}"
     assert not torch.equal(first.encoder.conv1.weight, last.encoder.conv1.weight)
+
+
+def test_published_recipes_train_only_what_is_not_there(course, monkeypatch, small_networks):
+    real, trained = published_recipes.pretrain, []
+    monkeypatch.setattr(published_recipes, "pretrain", lambda course, method, *a, **k: (
+        trained.append(method), real(course, method, *a, **k)))
+    rows, settings, _ = published_recipes.run(course)
+    assert trained == ["simclr", "moco"] and len(rows) == 6
+    assert {row["metric"] for row in rows} == {"kNN", "kNN, k 200", "linear probe"}
+    assert settings["simclr"]["config"] == pretrain.RECIPES["simclr", "smoke"]
+    assert any("RandomGrayscale" in view for view in settings["moco"]["views"])
+    assert published_recipes.run(course)[0] == rows and len(trained) == 2
+    monkeypatch.setitem(pretrain.RECIPES, ("simclr", "smoke"), pretrain.RECIPES["simclr", "smoke"] | {"lr": 0.05})
+    published_recipes.run(course)
+    assert trained[2:] == ["simclr"]
+    views = pretrain.contrastive_views
+    monkeypatch.setattr(pretrain, "contrastive_views", lambda *a, **k: views(*a, **k | {"grey": 0.3}))
+    published_recipes.run(course)
+    assert trained[3:] == ["simclr", "moco"]
+    with pytest.raises(ValueError, match="those of the gpu profile: set COURSE_PROFILE=gpu"):
+        published_recipes.run(replace(course, profile="laptop"))

@@ -89,7 +89,8 @@ def test_a_run_writes_down_the_loss_of_each_step(course):
 def test_unshuffled_keys_share_their_piece_with_their_query():
     method = moco_runs.build(settings_of(split_bn=2, shuffle=False), 32)
     images = SETS["val"].float_images()[:8]
-    network = nn.Sequential(method.key_encoder, method.key_head).train()
+    usual = moco_runs.build(settings_of(), 32)  # the same first weights
+    network = nn.Sequential(usual.key_encoder, usual.key_head).train()
     expected = torch.cat([network(piece) for piece in images.split(4)])
     assert torch.allclose(method.keys(images), nn.functional.normalize(expected, dim=1), atol=1e-6)
     shuffled = moco_runs.build(settings_of(split_bn=2), 32)

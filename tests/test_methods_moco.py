@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from course_utils import augment, encoders, methods
+from course_utils.batchnorm import SplitBatchNorm
 from course_utils.datasets.imageset import ImageSet
 from course_utils.methods import MoCo
 from course_utils.training import fit
@@ -221,7 +222,8 @@ def test_keys_use_their_batchs_statistics_and_record_none(split_bn):
 @pytest.mark.parametrize(("b", "pieces"), [(8, 2), (8, 4), (15, 5), (9, 3)])
 def test_each_piece_is_normalised_by_its_own_statistics(b, pieces):
     method, x, sizes = make(split_bn=pieces).double(), images(b).double(), [b // pieces] * pieces
-    oracle = copy.deepcopy(method)
+    oracle = make().double()  # with the usual BatchNorm
+    oracle.load_state_dict(method.state_dict())
     found, expected = method.queries(x), in_pieces((oracle.encoder, oracle.head), x, sizes)
     assert torch.allclose(found, expected)
     assert (found - oracle.head(oracle.encoder(x))).abs().max() > 1e-3  # and not by the batch's
@@ -258,9 +260,15 @@ def test_pieces_equal_batchnorms_closed_form():
     found = method.queries(images(9))
     expected = [normalised(normalised(piece, (0, 2, 3)).mean(3).amax(2), 0) for piece in pieces]  # the head's as well
     assert torch.allclose(found, torch.cat(expected), atol=1e-4)
-    running = torch.ones(3)
-    running = 0.9 * running + 0.1 * torch.stack([piece.var((0, 2, 3)) for piece in pieces]).mean(0)
-    assert torch.allclose(method.encoder.bn.running_var, running, atol=1e-6)
+    h = [normalised(piece, (0, 2, 3)).mean(3).amax(2) for piece in pieces]
+    for layer, parts, dims in ((method.encoder.bn, pieces, (0, 2, 3)), (method.head, h, 0)):
+        mean, var = (torch.stack([part.mean(dims) for part in parts]), torch.stack([part.var(dims) for part in parts]))
+        assert torch.allclose(layer.running_mean, 0.1 * mean.mean(0), atol=1e-6)
+        assert torch.allclose(layer.running_var, 0.9 + 0.1 * var.mean(0), atol=1e-5)
+    usual = nn.BatchNorm2d(3)
+    usual.load_state_dict(method.encoder.bn.state_dict())
+    seven = images(7)  # of which there are no three equal pieces, and none are needed to evaluate
+    assert torch.equal(method.eval().encoder.bn(seven), usual.eval()(seven))
 
 
 def test_the_partners_of_a_key_are_drawn_anew_for_each_batch():
@@ -309,11 +317,23 @@ def test_a_batch_that_cannot_be_cut_into_equal_pieces_is_refused(b):
         make(split_bn=4)(images(b))
 
 
-def test_the_layers_are_as_before_where_a_piece_fails():
-    method = make(split_bn=2)
-    with pytest.raises(RuntimeError):
-        method.queries(images(4).double())
-    assert not any("forward" in vars(part) for part in method.modules())
+def test_split_layers_keep_parameters_place_and_memory_format():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, eps=0.1, momentum=0.3))).eval()
+    weights, keys = list(network.parameters()), list(network.state_dict())
+    split = SplitBatchNorm.convert(network, 2)
+    assert split is network and [a is b for a, b in zip(network.parameters(), weights, strict=True)] == [True] * 4
+    assert list(network.state_dict()) == keys and not split[1][0].training
+    assert (split[1][0].eps, split[1][0].momentum, split[1][0].pieces) == (0.1, 0.3, 2)
+    split.train()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert split(images(4).contiguous(memory_format=layout)).is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm2d(4, affine=False), nn.BatchNorm1d(4, track_running_stats=False),
+                                   nn.BatchNorm2d(4, momentum=None)])
+def test_a_layer_that_cannot_be_split_is_refused(layer):
+    with pytest.raises(ValueError, match="needs weights, running statistics and a momentum to split BatchNorm"):
+        SplitBatchNorm.convert(nn.Sequential(layer), 2)
 
 
 # --- in use ---------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import torch
 
 from course_utils import datasets, settings
 from course_utils.datasets import DatasetUnavailable, storage
-from course_utils.settings import Course, autocast_dtype, setup
+from course_utils.precision import autocast_dtype
+from course_utils.settings import Course, setup
 
 
 @pytest.fixture

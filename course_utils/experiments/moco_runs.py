@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .. import augment, datasets, encoders, methods, training
+from ..batchnorm import StatisticsKept
 from ..evaluation import features, knn_accuracy, linear_probe
 from ..settings import Course
 from .runs import Sets, once
@@ -83,8 +84,8 @@ def build(settings: dict, size: int) -> nn.Module:
 def unshuffled_keys(method: methods.MoCo, views: torch.Tensor) -> torch.Tensor:
     """What `MoCo.keys` would be without the shuffle: query and key of an image are normalised with the same others."""
     network = nn.Sequential(method.key_encoder, method.key_head)
-    with methods._StatisticsKept(network):
-        return nn.functional.normalize(methods._in_pieces(network, views, method.split_bn).float(), dim=1)
+    with StatisticsKept(network):
+        return nn.functional.normalize(network(views).float(), dim=1)
 
 
 @torch.no_grad()
@@ -98,7 +99,7 @@ def pretext_accuracies(method: methods.MoCo, cases: datasets.ImageSet, batch_siz
     for name, training_mode in (("contrastive accuracy, train mode", True), ("contrastive accuracy, eval mode", False)):
         method.train(training_mode)
         hits = []
-        with torch.random.fork_rng(devices=[]), methods._StatisticsKept(method):
+        with torch.random.fork_rng(devices=[]), StatisticsKept(method):
             torch.manual_seed(0)  # the same views in both modes
             for images in cases.float_images().split(batch_size):
                 if len(images) == batch_size:

@@ -84,8 +84,8 @@ def crop_and_flip(size: int) -> nn.Sequential:
 def contrastive_views(size: int, smallest: float = 0.2, grey: float = 0.2) -> nn.Sequential:
     """Views for 32 px, after the one-file SimCLR for CIFAR-10: crops of at least a fifth, jitter of strength 0.5.
 
-    smallest: the least share of the image in a crop; MoCo's authors take 0.08 for CIFAR-10, and all else alike.
-    grey: the probability that colour is dropped; the one-file SimCLR takes 0.1, SimCLR and MoCo themselves 0.2.
+    smallest: the least share of the image in a crop; MoCo's authors take 0.08 for CIFAR-10. grey: the probability that
+    colour is dropped; the one-file SimCLR takes 0.1, MoCo's authors 0.2. Flip and jitter are the same in both.
     """
     return nn.Sequential(augment.RandomResizedCrop(size, scale=(smallest, 1.0)), augment.RandomHorizontalFlip(),
                          augment.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), augment.RandomGrayscale(grey))
@@ -112,7 +112,8 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
             raise OSError(f"nothing can be written to {place}")
     state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
     about = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile,
-             "config": recipe, "seed": seed, "precision": str(course.precision).removeprefix("torch.")}
+             "config": recipe, "views": [str(view) for view in model.augment], "seed": seed,
+             "precision": str(course.precision).removeprefix("torch.")}
     if distributed.world() > 1:
         about["processes"] = distributed.world()
     watch = _watch(data, dataset, recipe["epochs"], course)
