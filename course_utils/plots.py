@@ -130,7 +130,8 @@ def bars(labels: Sequence[str], values: Sequence[float], intervals: Sequence[tup
                       capsize=4, lw=1.5)
         tops = np.fmax(high, values)
     for position, value, top in zip(y, values, tops, strict=True):
-        axis.text(top + 0.01 * max(tops), position, f" {value:.2f}", va="center", fontsize=11)
+        axis.text(top + 0.01 * max(tops), position, f" {value:.2f}", va="center", fontsize=11,
+                  bbox={"fc": "white", "ec": "none", "pad": 0.5})  # the line of chance must not strike it through
     if chance is not None:
         axis.axvline(chance, color=BLACK, ls=":", lw=1.5)
         xlabel += " (dotted: chance)"
@@ -148,20 +149,31 @@ def vector_space(distance: Tensor, labels: Sequence[str], *, axis: Axes | None =
     x = min(max(x, -d[0, 2].item()), d[0, 2].item())  # where the first two coincide, rounding would send it far away
     points = np.array([[0, 0], [d[0, 1].item(), 0], [x, np.sqrt(max(0.0, d[0, 2].item()**2 - x * x))]])
     shortest = min(((0, 1), (0, 2), (1, 2)), key=lambda pair: distance[pair].item())
+    close = [k for k in shortest if d[shortest] < 0.25]  # two points whose names would lie over each other
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        near = (i, j) == shortest
+        near, middle, (along, up) = (i, j) == shortest, points[[i, j]].mean(0), points[j] - points[i]
         axis.plot(*points[[i, j]].T, color=BLUE if near else "lightgrey", lw=4 if near else 1.5, zorder=1)
-        axis.annotate(f"{distance[i, j].item():.3g}", points[[i, j]].mean(0), ha="center", va="center", fontsize=11,
-                      bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none"})
-    middle = points.mean(0)
-    for point, label in zip(points, labels, strict=True):
-        axis.scatter(*point, s=90, color=ORANGE, ec=BLACK, zorder=3)
-        outward = (point - middle) / (np.linalg.norm(point - middle) + 1e-9)
-        axis.annotate(label, point + 0.13 * outward, ha="center", va="center", fontsize=12)
+        away, across = middle - points[3 - i - j], np.array([-up, along])  # from the third point
+        across = away if near and close else across if across @ away >= 0 else -across
+        _beside(axis, f"{distance[i, j].item():.3g}", middle, across, 0.1, fontsize=11)
+    for k, label in enumerate(labels):
+        axis.scatter(*points[k], s=90, color=ORANGE, ec=BLACK, zorder=3)
+        outward = points[k] - points.mean(0)
+        if k in close:
+            outward = np.array([0, 1 if k == max(close, key=lambda k: points[k, 1]) else -1])
+        _beside(axis, label, points[k], outward, 0.13, fontsize=12)
     axis.set(title=title, xticks=[], yticks=[], aspect="equal", xlabel="drawn to scale", xlim=_margin(points[:, 0]),
              ylim=_margin(points[:, 1]))
     axis.spines[["left", "bottom"]].set_visible(False)
     return axis.figure
+
+
+def _beside(axis: Axes, text: str, point: np.ndarray, direction: np.ndarray, gap: float, **options) -> None:
+    """Write `text` next to a point, on its side in this direction."""
+    x, y = direction / (np.linalg.norm(direction) + 1e-9)
+    side = "center" if abs(x) < 0.5 else "left" if x > 0 else "right"
+    gap = gap if side == "center" else gap / 2
+    axis.annotate(text, point + gap * np.array([x, y]), ha=side, va="center", **options)
 
 
 def _margin(values: np.ndarray) -> tuple[float, float]:

@@ -39,6 +39,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
             rows.append({"method": method, "metric": metric, "epochs": card["epochs_run"], "bank": len(bank),
                          "value": value, "low": low, "high": high, "n": len(test), "seeds": 1})
         settings[method] = {key: card[key] for key in ("config", "views", "images", "minutes", "precision", "machine")}
+        settings[method]["loss"] = card["history"][-1]["loss"]
         print(f"{method}: {found}", flush=True)
     return rows, settings, test.source
 

@@ -85,20 +85,23 @@ def notebook(request, browser, lab):
     errors = []
     page.on("console", lambda m: errors.append(f"{m.text} ({m.location['url']})") if m.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    # A workspace of its own, or JupyterLab would open the notebook of the test before, too.
-    page.goto(f"{address}/lab/workspaces/{request.param}/tree/notebooks/{request.param}.ipynb?token={token}")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    kernel = Kernel(lab, request.param)
+    kernel = None
     try:
-        run_all(page)
+        # A workspace of its own, or JupyterLab would open the notebook of the test before, too.
+        page.goto(f"{address}/lab/workspaces/{request.param}/tree/notebooks/{request.param}.ipynb?token={token}")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        kernel = Kernel(lab, request.param)
+        page.wait_for_selector("[data-status=idle]", timeout=60_000, state="attached")
+        run_all(page, kernel)
         failed = page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
         yield request.param, page, kernel, errors, failed
-    finally:  # or its kernel would run on beside the next notebook's
-        kernel.close()
+    finally:  # or page and kernel would go on beside the next notebook's
         page.close()
+        if kernel is not None:
+            kernel.close()
 
 
-def run_all(page):
+def run_all(page, kernel):
     """Run > Run All Cells, and wait for the last cell."""
     from playwright.sync_api import TimeoutError
 
@@ -109,6 +112,8 @@ def run_all(page):
             page.wait_for_selector(".jp-InputPrompt:text-is('[*]:')", timeout=20_000, state="attached")
             break
         except TimeoutError:
+            if kernel.ask("get_ipython().execution_count") > 1:  # it runs, or has run; twice would be wrong
+                break
             if last:
                 raise
             page.keyboard.press("Escape")  # whatever is open

@@ -70,3 +70,12 @@ def features_with_hook(network, layer, images):
 def features_with_hook(network, layer, images):
     with frozen(network):
         return network(images)
+
+# %% the output is caught and not copied: the next layer writes over it
+def features_with_hook(network, layer, images):
+    caught = []
+    handle = layer.register_forward_hook(lambda module, inputs, output: caught.append(output))
+    with frozen(network):
+        network(images)
+    handle.remove()
+    return caught[0]

@@ -77,3 +77,20 @@ def screening(scores, labels, threshold, prevalence):
     accuracy = prevalence * sensitivity + (1 - prevalence) * specificity
     wrong = 1 - specificity
     return sensitivity, specificity, accuracy, sensitivity / (sensitivity + wrong) if flagged.any() else float("nan")
+
+# %% four tensors, not numbers
+def screening(scores, labels, threshold, prevalence):
+    flagged = scores >= threshold
+    sensitivity = flagged[labels == 1].double().mean()
+    specificity = (~flagged[labels == 0]).double().mean()
+    right, wrong = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+    return sensitivity, specificity, right + (1 - prevalence) * specificity, right / (right + wrong)
+
+# %% not a number only where no case of the test set is flagged
+def screening(scores, labels, threshold, prevalence):
+    flagged = scores >= threshold
+    sensitivity = flagged[labels == 1].double().mean().item()
+    specificity = (~flagged[labels == 0]).double().mean().item()
+    right, wrong = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+    precision = (right + 1e-300) / (right + wrong + 1e-300) if flagged.any() else float("nan")
+    return sensitivity, specificity, right + (1 - prevalence) * specificity, precision
