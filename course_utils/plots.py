@@ -148,13 +148,17 @@ def vector_space(distance: Tensor, labels: Sequence[str], *, axis: Axes | None =
     x = ((d[0, 1]**2 + d[0, 2]**2 - d[1, 2]**2) / (2 * d[0, 1].clamp(min=1e-9))).item()
     x = min(max(x, -d[0, 2].item()), d[0, 2].item())  # where the first two coincide, rounding would send it far away
     points = np.array([[0, 0], [d[0, 1].item(), 0], [x, np.sqrt(max(0.0, d[0, 2].item()**2 - x * x))]])
-    shortest = min(((0, 1), (0, 2), (1, 2)), key=lambda pair: distance[pair].item())
-    close = [k for k in shortest if d[shortest] < 0.25]  # two points whose names would lie over each other
-    for i, j in ((0, 1), (0, 2), (1, 2)):
+    sides = (0, 1), (0, 2), (1, 2)
+    shortest = min(sides, key=lambda pair: distance[pair].item())
+    close = shortest if d[shortest] < 0.25 else ()  # two points whose names would lie over each other
+    for i, j in sides:
         near, middle, (along, up) = (i, j) == shortest, points[[i, j]].mean(0), points[j] - points[i]
         axis.plot(*points[[i, j]].T, color=BLUE if near else "lightgrey", lw=4 if near else 1.5, zorder=1)
         away, across = middle - points[3 - i - j], np.array([-up, along])  # from the third point
-        across = away if near and close else across if across @ away >= 0 else -across
+        if (i, j) == close:
+            across = away
+        elif across @ away < 0:
+            across = -across
         _beside(axis, f"{distance[i, j].item():.3g}", middle, across, 0.1, fontsize=11)
     for k, label in enumerate(labels):
         axis.scatter(*points[k], s=90, color=ORANGE, ec=BLACK, zorder=3)

@@ -322,7 +322,7 @@ def test_published_recipes_train_only_what_is_not_there(course, monkeypatch, sma
         trained.append(method), real(course, method, *a, **k)))
     rows, settings, _ = published_recipes.run(course)
     assert trained == ["simclr", "moco"] and len(rows) == 6
-    assert {row["metric"] for row in rows} == {"kNN", "kNN, k 200", "linear probe"}
+    assert {row["quantity"] for row in rows} == {"kNN", "kNN, k 200", "linear probe"}
     assert settings["simclr"]["config"] == pretrain.RECIPES["simclr", "smoke"]
     assert any("RandomGrayscale" in view for view in settings["moco"]["views"])
     assert published_recipes.run(course)[0] == rows and len(trained) == 2

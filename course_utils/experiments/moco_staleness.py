@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .. import training
 from ..methods import MoCo
+from ..precision import full_precision
 from ..settings import Course
 from .moco_momentum import MOMENTA
 from .moco_runs import DEFAULT, budget, build, choose_rate
@@ -52,7 +53,7 @@ def _watch(settings: dict, sets: Sets, course: Course) -> dict:
         steps[0] += 1
         if settings["start"] <= steps[0] <= last:
             # In the three digits of bfloat16 two images of a tight cloud may have the same key.
-            with torch.autocast(images.device.type, enabled=False):
+            with full_precision(images):
                 history.append(method.keys(images).cpu())  # BatchNorm: always the same batch, so only weights differ
 
     method.register_forward_hook(after_step)

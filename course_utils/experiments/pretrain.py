@@ -91,6 +91,11 @@ def contrastive_views(size: int, smallest: float = 0.2, grey: float = 0.2) -> nn
                          augment.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), augment.RandomGrayscale(grey))
 
 
+def view_names(method: nn.Module) -> list[str]:
+    """The steps that make a view, with their settings, for a card."""
+    return [str(step) for step in method.augment]
+
+
 def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs: int | None = None,
              minutes: float | None = None, folder: Path = checkpoints.OWN) -> Path:
     """Train `method` on `dataset`'s train split (val and test stay out), evaluate and save the last epoch.
@@ -112,7 +117,7 @@ def pretrain(course: Course, method: str, dataset: str, *, seed: int = 0, epochs
             raise OSError(f"nothing can be written to {place}")
     state = checkpoints.DATA / "runs" / "training" / f"{name}-{course.profile}-{seed}.pt"
     about = {"dataset": dataset, "source": data.source, "images": len(data), "profile": course.profile,
-             "config": recipe, "views": [str(view) for view in model.augment], "seed": seed,
+             "config": recipe, "views": view_names(model), "seed": seed,
              "precision": str(course.precision).removeprefix("torch.")}
     if distributed.world() > 1:
         about["processes"] = distributed.world()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import checkpoints, datasets
-from ..evaluation import features, knn_accuracy, linear_probe, wilson_interval
+from ..evaluation import features, knn_accuracy, linear_probe
 from ..settings import Course
-from .pretrain import RECIPES, build, pretrain
+from .pretrain import RECIPES, build, pretrain, view_names
+from .runs import rows
 
 TITLE = "Published recipes of SimCLR and MoCo on CIFAR-10, ResNet-18: kNN and linear probe"
 NEIGHBOURS = {"kNN": (20, 0.07), "kNN, k 200": (200, 0.1)}  # the course's own k and τ; those of MoCo's notebook
@@ -23,7 +24,7 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
                          "a GPU. What the laptop's own recipes reach is in scoreboard-cifar10")
     bank, test = (datasets.load("cifar10", split, limit=200 if course.profile == "smoke" else None)
                   for split in ("train", "test"))
-    folder, rows, settings = checkpoints.own(course.profile), [], {"neighbours": NEIGHBOURS}
+    folder, measured, settings = checkpoints.own(course.profile), [], {"neighbours": NEIGHBOURS}
     for method in ("simclr", "moco"):
         name = f"{method}-cifar10"
         if not _trained_so(course, method, bank, name, folder):
@@ -32,22 +33,19 @@ def run(course: Course) -> tuple[list[dict], dict, str]:
         card, encoder = trained.card, trained.encoder.to(course.device)
         bank_z, test_z = features(encoder, bank), features(encoder, test)
         probe = linear_probe(bank_z, bank.labels, test_z, test.labels)
-        found = {metric: knn_accuracy(bank_z, bank.labels, test_z, test.labels, min(k, len(bank)), temperature)
-                 for metric, (k, temperature) in NEIGHBOURS.items()} | {"linear probe": probe.accuracy}
-        for metric, value in found.items():
-            low, high = wilson_interval(value, len(test))
-            rows.append({"method": method, "metric": metric, "epochs": card["epochs_run"], "bank": len(bank),
-                         "value": value, "low": low, "high": high, "n": len(test), "seeds": 1})
+        found = {quantity: knn_accuracy(bank_z, bank.labels, test_z, test.labels, k, temperature)
+                 for quantity, (k, temperature) in NEIGHBOURS.items()} | {"linear probe": probe.accuracy}
+        measured += rows({"method": method, "epochs": card["epochs_run"], "bank": len(bank)}, [found], len(test))
         settings[method] = {key: card[key] for key in ("config", "views", "images", "minutes", "precision", "machine")}
         settings[method]["loss"] = card["history"][-1]["loss"]
         print(f"{method}: {found}", flush=True)
-    return rows, settings, test.source
+    return measured, settings, test.source
 
 
 def _trained_so(course: Course, method: str, data: datasets.ImageSet, name: str, folder: Path) -> bool:
     """Whether `folder` holds a checkpoint of this very recipe: one of another rate or of other views is not."""
     if not checkpoints.there(name, folder):
         return False
-    views = [str(view) for view in build(method, data, course.profile).augment]
-    expected = {"profile": course.profile, "config": RECIPES[method, course.profile], "views": views}
+    expected = {"profile": course.profile, "config": RECIPES[method, course.profile],
+                "views": view_names(build(method, data, course.profile))}
     return checkpoints.load(name, folder).card.items() >= expected.items()
